@@ -1,0 +1,191 @@
+"""The whole error tree. Every error a user can meet is a leaf of it, with a code and an HTTP status.
+
+    IndiciaError
+    ├── InputError                what came in is wrong                          400
+    │   ├── InvalidValue          a property or value breaks its rule            400
+    │   ├── MalformedFile         a file cannot be read as what it claims        400
+    │   └── NotSupported          valid, but Indicia does not do it (yet)        501
+    ├── AccessError
+    │   ├── Unauthorized          no token, or a token that does not hold        401
+    │   ├── Forbidden             the token lacks the role                       403
+    │   └── GrantRefused          the token endpoint says no                     400 or 401
+    ├── NotFound                  no such entity in this tenant                  404
+    ├── MethodNotAllowed          the resource has no such operation             405
+    ├── TooLarge                  a body, file or list beyond its limit          413
+    ├── WrongMediaType            a body that is not JSON (or not a form)        415
+    ├── TooManyRequests           slow down; says for how long                   429
+    ├── QuotaExceeded             a tenant's quota is used up                    507
+    ├── StoreError                the store cannot be used (says what to do)     503
+    └── MissingExtra              an optional package is absent                  500
+
+An error says what was wrong (`message`), where (`target`: a property, index or path; `place`: file and
+line), and what to do. Web turns it into the OData, OAuth or HTML answer, the CLI into one line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One of several faults of one request: OData's `details` element (OData JSON 4.01, 21.1)."""
+
+    code: str
+    message: str
+    target: str | None = None
+
+
+class IndiciaError(Exception):
+    """Anything that Indicia itself reports."""
+
+    code: ClassVar[str] = "InternalError"
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        target: str | None = None,
+        place: str | None = None,
+        details: tuple[Detail, ...] = (),
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.target = target
+        """Property, path or bulk index, as `iocs[17].Value`."""
+        self.place = place
+        """File and line, as `feed.csv:17`."""
+        self.details = details
+        self.retry_after = retry_after
+        """Seconds after which another try makes sense."""
+
+    def __str__(self) -> str:
+        where = self.place or self.target
+        return f"{where}: {self.message}" if where else self.message
+
+
+class InputError(IndiciaError):
+    """What came in is wrong."""
+
+    code = "BadRequest"
+    status = 400
+
+
+class InvalidValue(InputError):
+    """A property or value breaks its rule."""
+
+    code = "InvalidValue"
+    status = 400
+
+
+class MalformedFile(InputError):
+    """A file cannot be read as what it claims to be."""
+
+    code = "MalformedFile"
+    status = 400
+
+
+class NotSupported(InputError):
+    """Valid by its specification, but not done by Indicia."""
+
+    code = "NotImplemented"
+    status = 501
+
+
+class AccessError(IndiciaError):
+    """The caller may not."""
+
+    code = "AccessDenied"
+    status = 403
+
+
+class Unauthorized(AccessError):
+    """No token, or a token that does not hold."""
+
+    code = "Unauthorized"
+    status = 401
+
+
+class Forbidden(AccessError):
+    """The token lacks the role that the route asks for."""
+
+    code = "Forbidden"
+    status = 403
+
+
+class GrantRefused(AccessError):
+    """The token endpoint says no: RFC 6749 5.2 `error` with Azure AD's AADSTS number."""
+
+    code = "invalid_request"
+    status = 400
+
+    def __init__(self, error: str, aadsts: int, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+        """RFC 6749 5.2: invalid_request, invalid_client, unsupported_grant_type, …"""
+        self.aadsts = aadsts
+        """The number that Azure AD gives for the same fault, as 7000215."""
+
+    @property
+    def http_status(self) -> int:
+        """401 for invalid_client (RFC 6749 5.2), else 400."""
+        return 401 if self.error == "invalid_client" else 400
+
+
+class NotFound(IndiciaError):
+    """No such entity in this tenant."""
+
+    code = "NotFound"
+    status = 404
+
+
+class MethodNotAllowed(IndiciaError):
+    """The resource has no such operation."""
+
+    code = "MethodNotAllowed"
+    status = 405
+
+
+class TooLarge(IndiciaError):
+    """A body, file or list beyond its limit."""
+
+    code = "RequestEntityTooLarge"
+    status = 413
+
+
+class WrongMediaType(IndiciaError):
+    """A body that is not JSON (or, at the token endpoint, not a form)."""
+
+    code = "UnsupportedMediaType"
+    status = 415
+
+
+class TooManyRequests(IndiciaError):
+    """Slow down."""
+
+    code = "TooManyRequests"
+    status = 429
+
+
+class QuotaExceeded(IndiciaError):
+    """A tenant's quota is used up; the message has the figures (contract: HTTP 507)."""
+
+    code = "QuotaExceeded"
+    status = 507
+
+
+class StoreError(IndiciaError):
+    """The store cannot be used; the message says what to do."""
+
+    code = "StoreUnavailable"
+    status = 503
+
+
+class MissingExtra(IndiciaError):
+    """An optional package is absent; the message has the install line."""
+
+    code = "MissingExtra"
+    status = 500

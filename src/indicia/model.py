@@ -1,0 +1,297 @@
+"""The nouns that every stage of the road exchanges, their enums and their limits.
+
+All of them are frozen: parse at the edge, then pass values. Times are timezone-aware UTC `datetime`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+
+
+class IndicatorType(StrEnum):
+    """What an indicator's value is. Url and FileName are extensions of the published five."""
+
+    SHA1 = "Sha1"
+    SHA256 = "Sha256"
+    MD5 = "Md5"
+    IP_ADDRESS = "IpAddress"
+    DOMAIN_NAME = "DomainName"
+    URL = "Url"
+    FILE_NAME = "FileName"
+
+
+class DetectionFunction(StrEnum):
+    """How a value is met. SubdomainOf is an extension of the published four."""
+
+    EQUALS = "Equals"
+    START_WITH = "StartWith"
+    END_WITH = "EndWith"
+    CONTAINS = "Contains"
+    SUBDOMAIN_OF = "SubdomainOf"
+
+
+class Severity(StrEnum):
+    """Alert severities of the original product."""
+
+    INFORMATIONAL = "Informational"
+    LOW = "Low"
+    MEDIUM = "Medium"
+    HIGH = "High"
+
+
+class Category(StrEnum):
+    """Alert categories of the original product's era."""
+
+    NONE = "None"
+    SUSPICIOUS_ACTIVITY = "SuspiciousActivity"
+    MALWARE = "Malware"
+    CREDENTIAL_THEFT = "CredentialTheft"
+    EXPLOIT = "Exploit"
+    WEB_EXPLOIT = "WebExploit"
+    DOCUMENT_EXPLOIT = "DocumentExploit"
+    PRIVILEGE_ESCALATION = "PrivilegeEscalation"
+    PERSISTENCE = "Persistence"
+    REMOTE_ACCESS_TOOL = "RemoteAccessTool"
+    COMMAND_AND_CONTROL = "CommandAndControl"
+    SUSPICIOUS_NETWORK_TRAFFIC = "SuspiciousNetworkTraffic"
+    RANSOMWARE = "Ransomware"
+    MALWARE_DOWNLOAD = "MalwareDownload"
+    RECONNAISSANCE = "Reconnaissance"
+    WEB_FINGERPRINTING = "WebFingerprinting"
+    WEAPONIZATION = "Weaponization"
+    DELIVERY = "Delivery"
+    SOCIAL_ENGINEERING = "SocialEngineering"
+    CREDENTIAL_STEALING = "CredentialStealing"
+    INSTALLATION = "Installation"
+    BACKDOOR = "Backdoor"
+    TROJAN = "Trojan"
+    TROJAN_DOWNLOADER = "TrojanDownloader"
+    LATERAL_MOVEMENT = "LateralMovement"
+    EXPLORATION_ENUMERATION = "ExplorationEnumeration"
+    NETWORK_PROPAGATION = "NetworkPropagation"
+    EXFILTRATION = "Exfiltration"
+    NOT_APPLICABLE = "NotApplicable"
+    ENTERPRISE_POLICY = "EnterprisePolicy"
+    GENERAL = "General"
+
+
+class GroupBy(StrEnum):
+    """What, beside definition, machine and window, makes two detections one alert (extension)."""
+
+    DEFINITION = "Definition"
+    INDICATOR = "Indicator"
+
+
+class AlertStatus(StrEnum):
+    """Where an alert stands."""
+
+    NEW = "New"
+    IN_PROGRESS = "InProgress"
+    RESOLVED = "Resolved"
+
+
+class Role(StrEnum):
+    """Whether a field means a value (observed) or a text only holds it (mentioned)."""
+
+    OBSERVED = "observed"
+    MENTIONED = "mentioned"
+
+
+class Side(StrEnum):
+    """The end of a connection on which an address was observed."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+class TimeNote(StrEnum):
+    """Why an event has no usable time."""
+
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    ABSURD = "absurd"
+
+
+NAME_LIMIT = 100
+INTERNAL_DESCRIPTION_LIMIT = 350
+TITLE_LIMIT = 120
+UX_DESCRIPTION_LIMIT = 500
+RECOMMENDED_ACTION_LIMIT = 2000
+VALUE_LIMIT = 4096
+"""Characters of an indicator's value (ours; the longest real one of 3.3 million has fewer)."""
+SOURCE_LIMIT = 500
+BULK_LIMIT = 5000
+"""Entities of one bulk upload (contract)."""
+PATTERN_MINIMUM = 4
+"""Characters that StartWith, EndWith and Contains need unless forced."""
+WINDOW_SECONDS = 86_400
+"""Length of an alert's window of event time unless the definition says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Per tenant; beyond: QuotaExceeded (507)."""
+
+    definitions: int = 10_000
+    indicators: int = 10_000_000
+    patterns: int = 1_000_000
+    """Indicators whose function is not Equals. SubdomainOf is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertDefinition:
+    """A container of indicators, and what an alert shows when one of them matches."""
+
+    uid: str
+    """Made at creation, so that a definition made anew raises new alerts; part of every id."""
+    name: str
+    title: str
+    severity: Severity
+    category: Category
+    id: int = 0
+    """The integer key of the API; 0 for a definition that no store has seen."""
+    internal_description: str = ""
+    ux_description: str = ""
+    recommended_action: str | None = None
+    enabled: bool = True
+    group_by: GroupBy = GroupBy.DEFINITION
+    window_seconds: int = WINDOW_SECONDS
+    created_at: datetime | None = None
+    created_by: str = ""
+    last_modified_at: datetime | None = None
+    last_modified_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """A type, a value and a function: the concrete detection logic. Belongs to one definition."""
+
+    type: IndicatorType
+    value: str
+    """As its author wrote it."""
+    canonical: str
+    """As `values.canonical` gives it; the side that is compared and the one in ids."""
+    function: DetectionFunction
+    definition: AlertDefinition
+    id: int = 0
+    """The integer key of the API; 0 for an indicator that no store has seen."""
+    enabled: bool = True
+    valid_from: datetime | None = None
+    expires_at: datetime | None = None
+    source: str | None = None
+    """Provenance: the feed, report or person that it came from (extension)."""
+    created_at: datetime | None = None
+    created_by: str = ""
+    last_modified_at: datetime | None = None
+    last_modified_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observable:
+    """One value at one place of an event, ready to meet indicators of its type."""
+
+    type: IndicatorType
+    value: str
+    """Canonical."""
+    text: str
+    """As the event spells it."""
+    path: str
+    """Keys joined by `.`, list elements as `[0]`, `{json}`/`{xml}` where a string was opened."""
+    role: Role
+    side: Side | None = None
+    raises: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is worked out only for an event that matched: its identity, time and machine."""
+
+    event_id: str
+    time: datetime | None
+    """UTC; None where the event has no usable time."""
+    time_note: TimeNote | None
+    machine: str | None
+    """As the mapping names it, lower case; None: then an endpoint or the source's name stands in."""
+    endpoints: tuple[tuple[Side, str], ...]
+    """Canonical addresses of both ends, in the order source, destination."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One record of telemetry as its mapping understands it."""
+
+    schema: str
+    source: str
+    """The name of the file or stream it was read from."""
+    line: int
+    """1-based line of a text file; 0-based element of a JSON array."""
+    observables: tuple[Observable, ...]
+    work_out: Callable[[], Facts]
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Identity, time and machine; worked out at first use, because most events match nothing."""
+        return self.work_out()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One place where an event met an indicator."""
+
+    path: str
+    role: Role
+    side: Side | None
+    matched: str
+    """The text as the event spells it."""
+    raises: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One event met one indicator."""
+
+    id: str
+    alert_id: str
+    event_id: str
+    raises: bool
+    source: str
+    line: int
+    event_time: datetime | None
+    time_note: TimeNote | None
+    machine: str
+    indicator: Indicator
+    evidence: tuple[Evidence, ...]
+    schema: str
+    tenant: str = ""
+    """The tenant's uid; empty where there are none."""
+    window: str = ""
+    """The alert's window as its id has it, as `86400/18382`; empty without a usable time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Detections of one definition on one machine in one window, with the definition as it then was."""
+
+    id: str
+    definition: AlertDefinition
+    machine: str
+    group: str
+    """Empty, or type TAB function TAB canonical value of the indicator that it is grouped by."""
+    window: str
+    first_seen: datetime | None
+    """Event time of the earliest detection; None where none had a usable time."""
+    last_seen: datetime | None
+    detection_count: int
+    indicators: tuple[str, ...]
+    """Canonical values of the indicators that matched, at most 10, sorted."""
+    status: AlertStatus = AlertStatus.NEW
+    reopened_count: int = 0
+    created_at: datetime | None = None
+    last_modified_at: datetime | None = None
+    tenant: str = ""
+    number: int = 0
+    """The row's number in the store; 0 without a store."""

@@ -1,0 +1,119 @@
+"""Settings, read at the edge (cli, web.app) and passed down as one frozen value.
+
+Order: defaults, then `config.toml` in the home, then `INDICIA_*` variables, then flags. TABLE is the one
+literal list of them: it feeds reading, `indicia doctor` and the docs.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from indicia.errors import InputError
+
+TABLE: tuple[tuple[str, type, str], ...] = (
+    ("host", str, "address that `serve` listens on and that URLs name"),
+    ("port", int, "port that `serve` listens on and that URLs name"),
+    ("tls", bool, "serve HTTPS with the home's own CA"),
+    ("max_body_bytes", int, "largest request body that the service reads, in bytes"),
+    ("token_seconds", int, "how long an access token holds, in seconds"),
+    ("quota_definitions", int, "alert definitions a tenant may have"),
+    ("quota_indicators", int, "indicators a tenant may have"),
+    ("quota_patterns", int, "indicators a tenant may have whose function is not Equals"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be configured; secrets are not settings and have no default."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 8443
+    tls: bool = True
+    max_body_bytes: int = 64 * 1024 * 1024
+    token_seconds: int = 3599
+    quota_definitions: int = 10_000
+    quota_indicators: int = 10_000_000
+    quota_patterns: int = 1_000_000
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, host and port as clients reach them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the home's own store."""
+        return f"sqlite:///{self.home / 'indicia.db'}"
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """INDICIA_HOME, else `indicia` in the XDG data folder (XDG Base Directory Specification 0.8)."""
+    if environ.get("INDICIA_HOME"):
+        return Path(environ["INDICIA_HOME"])
+    data = environ.get("XDG_DATA_HOME") or ""
+    base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
+    return base / "indicia"
+
+
+def read(home: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Defaults, the home's `config.toml`, then `INDICIA_*`.
+
+    Raises InputError with the file or variable and what it must be.
+    """
+    settings = Settings(home=home)
+    path = home / "config.toml"
+    if path.exists():
+        try:
+            settings = _apply(settings, tomllib.loads(path.read_text("utf-8")), str(path))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"not valid TOML: {error}", place=str(path)) from None
+    given = {name: environ[_variable(name)] for name, _, _ in TABLE if _variable(name) in environ}
+    return _apply(settings, given, "environment")
+
+
+def remember(settings: Settings) -> None:
+    """Write what differs from the defaults into the home's `config.toml`."""
+    defaults = Settings(home=settings.home)
+    lines = [
+        f"{field.name} = {_toml(getattr(settings, field.name))}\n"
+        for field in fields(Settings)
+        if field.name != "home" and getattr(settings, field.name) != getattr(defaults, field.name)
+    ]
+    (settings.home / "config.toml").write_text("".join(lines), "utf-8")
+
+
+def _variable(name: str) -> str:
+    return f"INDICIA_{name.upper()}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+def _apply(settings: Settings, given: Mapping[str, Any], place: str) -> Settings:
+    known = {name: kind for name, kind, _ in TABLE}
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(f"unknown setting {name!r}; known: {', '.join(known)}", place=place)
+        changes[name] = _parse(known[name], value, f"{place}: {name}")
+    return replace(settings, **changes)
+
+
+def _parse(kind: type, value: Any, place: str) -> Any:
+    if kind is bool and isinstance(value, str) and value.lower() in {"true", "false", "1", "0"}:
+        return value.lower() in {"true", "1"}
+    if kind is int and isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if type(value) is not kind:
+        raise InputError(f"must be of type {kind.__name__}, not {value!r}", place=place)
+    return value
