@@ -1,0 +1,117 @@
+"""Ids of events, detections and alerts: by content, never by place. Permanent from the first release on.
+
+`digest` is the one hash. What goes into it, in which order, is told at each function; the field lists of
+the event families are data of the mapping files (`telemetry/mappings`), their shapes are in
+`telemetry/families.py`. Golden vectors in `tests/test_identity.py` hold all of it in place.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from hashlib import sha256
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SIGNED_MINIMUM = -(2**63)
+_UNSIGNED_LIMIT = 2**64
+
+Part = str | bytes | None
+
+
+def digest(parts: Iterable[Part]) -> str:
+    """The first 32 hex digits of SHA-256 over the parts, each with its length before it.
+
+    Each part is UTF-8 with its length in bytes as a 32-bit big-endian number; an absent part is empty.
+    """
+    sha = sha256()
+    for part in parts:
+        data = part.encode("utf-8", "replace") if isinstance(part, str) else part or b""
+        sha.update(struct.pack(">I", len(data)))
+        sha.update(data)
+    return sha.hexdigest()[:32]
+
+
+def clean(text: str) -> str:
+    """The text with unpaired surrogates as U+FFFD, as WHATWG decoders give them."""
+    return _SURROGATE.sub("\ufffd", text) if _SURROGATE.search(text) else text
+
+
+def text(leaf: object) -> str:
+    """The text of a leaf of an event; empty where identity calls it absent.
+
+    A string as it is; `true`, `false`; an integer of up to 64 bits in its digits; any other number as the
+    nearest double in the fewest digits that read back the same, without exponent or closing zeros.
+    """
+    if isinstance(leaf, str):
+        return clean(leaf)
+    if leaf is True:
+        return "true"
+    if leaf is False:
+        return "false"
+    if isinstance(leaf, int):
+        if _SIGNED_MINIMUM <= leaf < _UNSIGNED_LIMIT:
+            return str(leaf)
+        try:
+            leaf = float(leaf)
+        except OverflowError:
+            leaf = float("inf") if leaf > 0 else float("-inf")
+    if isinstance(leaf, float):
+        return _number(leaf)
+    return ""
+
+
+def _number(value: float) -> str:
+    if value in (float("inf"), float("-inf")) or value != value:
+        return repr(value)
+    digits = format(Decimal(repr(value)), "f")
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if digits == "-0" else digits
+
+
+def pairs(value: object, without: frozenset[str] = frozenset()) -> list[bytes]:
+    """The pairs of an object: path TAB text of each leaf that is not absent, sorted by their bytes.
+
+    Keys are joined by `.`, list elements numbered from 0. `without` names paths that are left out with
+    all that is below them.
+    """
+    found = [f"{path}\t{leaf}".encode("utf-8", "replace") for path, leaf in _leaves(value, without)]
+    found.sort()
+    return found
+
+
+def _leaves(value: object, without: frozenset[str]) -> Iterator[tuple[str, str]]:
+    # A stack instead of recursion: depth comes from outside.
+    stack: list[tuple[str, object]] = [("", value)]
+    while stack:
+        path, here = stack.pop()
+        if path in without:
+            continue
+        if isinstance(here, dict):
+            stack.extend((f"{path}.{key}" if path else clean(str(key)), below) for key, below in here.items())
+        elif isinstance(here, list):
+            stack.extend((f"{path}.{number}" if path else str(number), below) for number, below in enumerate(here))
+        elif found := text(here):
+            yield clean(path), found
+
+
+def event_id(family: str, parts: Iterable[Part]) -> str:
+    """`ev1`, the family's name, then the parts of its key in their order."""
+    return digest(("ev1", family, *parts))
+
+
+def detection_id(tenant: str, definition_uid: str, type_: str, function: str, canonical: str, event: str) -> str:
+    """One event and one indicator give one detection. `tenant` is a uid, empty where there are none."""
+    return digest(("de1", tenant, definition_uid, type_, function, canonical, event))
+
+
+def alert_id(tenant: str, definition_uid: str, machine: str, group: str, window: str) -> str:
+    """`group` is empty or the indicator's three words joined by TAB; `window` as `86400/18382` or empty."""
+    return digest(("al1", tenant, definition_uid, machine, group, window))
+
+
+def list_uid(rows: Iterable[tuple[str, str, str]]) -> str:
+    """The uid of an ad hoc list: its rows (type, function, canonical value), sorted by bytes, none twice."""
+    return digest(("li1", *sorted({"\t".join(row).encode("utf-8", "replace") for row in rows})))
