@@ -1,0 +1,184 @@
+"""Access tokens: RS256 JWTs as Azure AD shapes them, version 1.0 and 2.0; issued and verified.
+
+    issuer   v1 {base}/{tenant}/     v2 {base}/{tenant}/v2.0
+    client   v1 appid                v2 azp
+    both     aud iat nbf exp tid sub oid roles ver uti, and secret_id: the secret that got the token
+
+`secret_id` is ours: whoever accepts a token looks that secret up, so that revoking it acts at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import GuestProtocol, RSAKey
+
+from indicia.auth.keys import SigningKey
+from indicia.errors import Unauthorized
+
+Version = Literal["1.0", "2.0"]
+
+RESOURCES = ("https://graph.windows.net", "https://graph.microsoft.com")
+"""What the published samples ask a token for; the service's own URL is the third."""
+CACHE_SIZE = 4096
+TOKEN_LIMIT = 8192
+"""Characters of a token; ours have about 900."""
+CLOCK_SKEW = 60
+"""Seconds by which another host's clock may be ahead of ours (`nbf`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who was given a token, and for what."""
+
+    tenant: str
+    """The tenant's uid."""
+    client_id: str
+    secret_id: int
+    roles: tuple[str, ...]
+    resource: str
+    """As the client wrote it; the token's audience."""
+    version: Version = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token with its bounds, in seconds since 1970 UTC."""
+
+    token: str
+    not_before: int
+    expires_on: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a token that holds says."""
+
+    grant: Grant
+    expires_on: int
+
+
+class Issuer:
+    """Signs and verifies the tokens of one service. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        keys: Sequence[SigningKey],
+        *,
+        seconds: int = 3599,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.keys = {key.kid: key for key in keys}
+        self._signing = next(key for key in reversed(keys) if key.signs)
+        self._seconds = seconds
+        self._clock = clock
+        self._resources = frozenset((*RESOURCES, self.base_url))
+        self._verified: dict[bytes, Verified] = {}
+        self._lock = threading.Lock()
+
+    def issuer(self, tenant: str, version: Version) -> str:
+        """The `iss` of a tenant's tokens."""
+        return f"{self.base_url}/{tenant}/" + ("v2.0" if version == "2.0" else "")
+
+    def knows(self, resource: str) -> bool:
+        """Whether tokens are issued for `resource`, with or without a slash at its end."""
+        return resource.removesuffix("/") in self._resources
+
+    def issue(self, grant: Grant) -> Issued:
+        """A signed token that holds from now on for the service's number of seconds."""
+        now = int(self._clock())
+        claims: dict[str, Any] = {
+            "aud": grant.resource,
+            "iss": self.issuer(grant.tenant, grant.version),
+            "iat": now,
+            "nbf": now,
+            "exp": now + self._seconds,
+            "appidacr" if grant.version == "1.0" else "azpacr": "1",
+            "appid" if grant.version == "1.0" else "azp": grant.client_id,
+            "oid": grant.client_id,
+            "sub": grant.client_id,
+            "tid": grant.tenant,
+            "roles": list(grant.roles),
+            "ver": grant.version,
+            "uti": base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode(),
+            "secret_id": grant.secret_id,
+        }
+        header = {"typ": "JWT", "alg": "RS256", "kid": self._signing.kid}
+        token = jwt.encode(header, claims, self._signing.key, algorithms=["RS256"])
+        return Issued(token, now, now + self._seconds)
+
+    def verify(self, token: str) -> Verified:
+        """What the token says; raises Unauthorized where it does not hold.
+
+        Checked: algorithm, key, signature, issuer, audience, tenant, `nbf`, `exp`. Not checked here: that
+        the application and its secret are still good, which changes from one moment to the next.
+        """
+        mark = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._verified.get(mark)
+        if known is None:
+            known = self._examine(token)
+            self._remember(mark, known)
+        if self._clock() >= known.expires_on:
+            self._verified.pop(mark, None)
+            raise Unauthorized("the access token has expired: get a new one from the token endpoint")
+        return known
+
+    def _remember(self, mark: bytes, verified: Verified) -> None:
+        with self._lock:
+            while len(self._verified) >= CACHE_SIZE:
+                self._verified.pop(next(iter(self._verified)))
+            self._verified[mark] = verified
+
+    def _examine(self, token: str) -> Verified:
+        if len(token) > TOKEN_LIMIT:
+            raise Unauthorized(f"the access token is longer than {TOKEN_LIMIT} characters")
+        try:
+            decoded = jwt.decode(token, self._key_of, algorithms=["RS256"])
+        except (JoseError, ValueError, RecursionError) as error:
+            raise Unauthorized(f"the access token does not hold: {type(error).__name__}") from None
+        claims = decoded.claims
+        grant = _grant(claims)
+        if claims.get("iss") != self.issuer(grant.tenant, grant.version):
+            raise Unauthorized("the access token was issued by another service or for another tenant (iss)")
+        if not self.knows(grant.resource):
+            raise Unauthorized("the access token is for another resource (aud)")
+        if _seconds(claims, "nbf") > self._clock() + CLOCK_SKEW:
+            raise Unauthorized("the access token does not hold yet (nbf)")
+        return Verified(grant, _seconds(claims, "exp"))
+
+    def _key_of(self, token: GuestProtocol) -> RSAKey:
+        kid = token.headers().get("kid")
+        if not isinstance(kid, str) or kid not in self.keys:
+            raise Unauthorized("the access token was signed with a key that this service does not have (kid)")
+        return self.keys[kid].key
+
+
+def _grant(claims: dict[str, Any]) -> Grant:
+    """The grant that the claims tell; signed by us, but by an older or newer version perhaps."""
+    version, secret_id, roles = claims.get("ver"), claims.get("secret_id"), claims.get("roles")
+    client_id, tenant, resource = claims.get("sub"), claims.get("tid"), claims.get("aud")
+    if version not in ("1.0", "2.0") or type(secret_id) is not int or not isinstance(roles, list):
+        raise Unauthorized("the access token lacks a claim (ver, secret_id, roles)")
+    if not isinstance(client_id, str) or not isinstance(tenant, str) or not isinstance(resource, str):
+        raise Unauthorized("the access token lacks a claim (sub, tid, aud)")
+    if claims.get("appid" if version == "1.0" else "azp") != client_id:
+        raise Unauthorized("the access token contradicts itself (appid, azp)")
+    return Grant(tenant, client_id, secret_id, tuple(str(role) for role in roles), resource, version)
+
+
+def _seconds(claims: dict[str, Any], name: str) -> int:
+    value = claims.get(name)
+    if type(value) is not int:
+        raise Unauthorized(f"the access token lacks a claim ({name})")
+    return value
