@@ -1,0 +1,153 @@
+"""What stands inside a text: every hash, address, domain, URL and file name of a message or command line.
+
+Nothing here knows an indicator: a text is cut the same way whoever asks, so that the reference and every
+faster engine see the same values.
+
+- A hash is a run of exactly 32, 40 or 64 hex digits between characters that are no word characters.
+- An address stands between characters that are neither word characters nor dots.
+- A domain is a run of letters, digits, `-`, `_` and dots that holds a dot; `@`, `*` and the like end it.
+- A URL has a scheme and `://`, up to a blank, quote or angle bracket, less closing punctuation; without a
+  scheme it is a host, a slash and more. It gives its host and its file name too.
+- A file name is what follows the last separator of a path: up to the next blank or quote; where the path's
+  last component holds blanks, up to the quote or the end of the line. A bare word with a dot is one too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from indicia.model import IndicatorType
+from indicia.values import HASH_BY_LENGTH, IPV4, address, domain, file_name, url_parts
+
+TEXT_LIMIT = 4 * 1024 * 1024
+"""Characters of one text that are looked at."""
+
+_WORDS = re.compile(r"[\w.\-]{4,}")
+_IPV4S = re.compile(rf"(?<![\w.])(?:{IPV4})(?!\w|\.\w)")
+_IPV6S = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:\.[0-9]{1,3}){0,3}")
+_URLS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s\"'<>`|^{}\x00-\x1f]{1,4096}")
+_BARE_URLS = re.compile(r"(?<![\w/\\.@:%-])[\w-]{1,63}(?:\.[\w-]{1,63}){1,12}(?::[0-9]{1,5})?/[^\s\"'<>`|^{}\\]{0,4096}")
+_NAMES = re.compile(r"(?<=[\\/])[^\\/\s\"'<>|*?]{1,255}(?![^\s\"'<>|*?])")
+_BLANK_NAMES = re.compile(r"(?<=[\\/])[^\\/\"<>|*?\r\n\t ]{1,255}(?: +[^\\/\"<>|*?\r\n\t ]{1,255}){1,20}(?=[\"\r\n]|\Z)")
+_NAME = re.compile(r"[\w\-][\w.\-]*\.[A-Za-z0-9]{1,8}")
+_CLOSING = ".,;:!?)]}"
+_STRONG = frozenset({IndicatorType.SHA1, IndicatorType.SHA256, IndicatorType.URL})
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One value inside a text."""
+
+    type: IndicatorType
+    value: str
+    """Canonical."""
+    text: str
+    start: int
+    strong: bool
+    """Means the value even inside text: a SHA-1, a SHA-256, a URL, the host of a URL."""
+
+    @property
+    def end(self) -> int:
+        """The character after the last one."""
+        return self.start + len(self.text)
+
+
+def mentions(text: str) -> Iterator[Mention]:
+    """Every value that stands inside the text; the same one at two places comes twice."""
+    text = text[:TEXT_LIMIT]
+    if len(text) < 3:
+        return
+    if "/" in text or "\\" in text:
+        if "/" in text:
+            yield from _urls(text)
+        yield from _file_names(text)
+    if "." in text:
+        for found in _IPV4S.finditer(text):
+            yield Mention(IndicatorType.IP_ADDRESS, found[0], found[0], found.start(), strong=False)
+    if text.count(":") > 1:
+        yield from _ipv6(text)
+    yield from _words(text)
+
+
+def _words(text: str) -> Iterator[Mention]:
+    for found in _WORDS.finditer(text):
+        word = found[0]
+        if "." in word:
+            yield from _dotted(word, found.start())
+        elif kind := HASH_BY_LENGTH.get(len(word)):
+            yield from _hash(word, found.start(), kind)
+
+
+def _hash(word: str, start: int, kind: IndicatorType) -> Iterator[Mention]:
+    digits = word.lower()
+    if not digits.strip("0123456789abcdef"):
+        yield Mention(kind, digits, word, start, strong=kind in _STRONG)
+
+
+def _dotted(word: str, start: int) -> Iterator[Mention]:
+    inner = word.strip(".-")
+    start += word.find(inner) if inner else 0
+    if "." not in inner:
+        if kind := HASH_BY_LENGTH.get(len(inner)):
+            yield from _hash(inner, start, kind)
+        return
+    if not inner.rpartition(".")[2].isdigit():
+        if name := domain(inner):
+            yield Mention(IndicatorType.DOMAIN_NAME, name, inner, start, strong=False)
+    else:
+        inner = inner.rstrip(".")
+    if _NAME.fullmatch(inner) and (name := file_name(inner)):
+        yield Mention(IndicatorType.FILE_NAME, name, inner, start, strong=False)
+
+
+def _ipv6(text: str) -> Iterator[Mention]:
+    for found in _IPV6S.finditer(text):
+        word = found[0].rstrip(".")
+        if word.endswith(":") and not word.endswith("::"):
+            word = word[:-1]
+        following = text[found.start() + len(word) : found.start() + len(word) + 1]
+        if word.count(":") < 2 or following.isalnum() or following == "_":
+            continue
+        if value := address(word):
+            yield Mention(IndicatorType.IP_ADDRESS, value, word, found.start(), strong=False)
+
+
+def _urls(text: str) -> Iterator[Mention]:
+    if "://" in text:
+        for found in _URLS.finditer(text):
+            yield from _url(found[0], found.start())
+    for found in _BARE_URLS.finditer(text):
+        yield from _url(found[0], found.start())
+
+
+def _url(word: str, start: int) -> Iterator[Mention]:
+    word = _less_closing(word)
+    parts = url_parts(word)
+    if parts is None:
+        return
+    yield Mention(IndicatorType.URL, parts.url, word, start, strong=True)
+    if "://" in word:
+        yield Mention(parts.host[0], parts.host[1], word, start, strong=True)
+    if parts.file_name:
+        yield Mention(IndicatorType.FILE_NAME, parts.file_name, word, start, strong=False)
+
+
+def _less_closing(word: str) -> str:
+    """Without punctuation that closes the sentence; a bracket goes only where none was opened."""
+    while word and word[-1] in _CLOSING:
+        if word[-1] in ")]" and word.count("(" if word[-1] == ")" else "[") >= word.count(word[-1]):
+            break
+        word = word[:-1]
+    return word
+
+
+def _file_names(text: str) -> Iterator[Mention]:
+    for pattern in (_NAMES, _BLANK_NAMES):
+        for found in pattern.finditer(text):
+            word = found[0].rstrip(" " + _CLOSING) or found[0]
+            if name := file_name(word):
+                yield Mention(IndicatorType.FILE_NAME, name, word, found.start(), strong=False)
+            if word != found[0] and found[0][-1] in ")]}" and (name := file_name(found[0])):
+                yield Mention(IndicatorType.FILE_NAME, name, found[0], found.start(), strong=False)
