@@ -92,7 +92,9 @@ def _leaves(value: object, without: frozenset[str]) -> Iterator[tuple[str, str]]
         if isinstance(here, dict):
             stack.extend((f"{path}.{key}" if path else clean(str(key)), below) for key, below in here.items())
         elif isinstance(here, list):
-            stack.extend((f"{path}.{number}" if path else str(number), below) for number, below in enumerate(here))
+            stack.extend(
+                (f"{path}.{number}" if path else str(number), below) for number, below in enumerate(here)
+            )
         elif found := text(here):
             yield clean(path), found
 
@@ -102,7 +104,9 @@ def event_id(family: str, parts: Iterable[Part]) -> str:
     return digest(("ev1", family, *parts))
 
 
-def detection_id(tenant: str, definition_uid: str, type_: str, function: str, canonical: str, event: str) -> str:
+def detection_id(
+    tenant: str, definition_uid: str, type_: str, function: str, canonical: str, event: str
+) -> str:
     """One event and one indicator give one detection. `tenant` is a uid, empty where there are none."""
     return digest(("de1", tenant, definition_uid, type_, function, canonical, event))
 

@@ -28,9 +28,13 @@ _WORDS = re.compile(r"[\w.\-]{4,}")
 _IPV4S = re.compile(rf"(?<![\w.])(?:{IPV4})(?!\w|\.\w)")
 _IPV6S = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:\.[0-9]{1,3}){0,3}")
 _URLS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s\"'<>`|^{}\x00-\x1f]{1,4096}")
-_BARE_URLS = re.compile(r"(?<![\w/\\.@:%-])[\w-]{1,63}(?:\.[\w-]{1,63}){1,12}(?::[0-9]{1,5})?/[^\s\"'<>`|^{}\\]{0,4096}")
+_BARE_URLS = re.compile(
+    r"(?<![\w/\\.@:%-])[\w-]{1,63}(?:\.[\w-]{1,63}){1,12}(?::[0-9]{1,5})?/[^\s\"'<>`|^{}\\]{0,4096}"
+)
 _NAMES = re.compile(r"(?<=[\\/])[^\\/\s\"'<>|*?]{1,255}(?![^\s\"'<>|*?])")
-_BLANK_NAMES = re.compile(r"(?<=[\\/])[^\\/\"<>|*?\r\n\t ]{1,255}(?: +[^\\/\"<>|*?\r\n\t ]{1,255}){1,20}(?=[\"\r\n]|\Z)")
+_BLANK_NAMES = re.compile(
+    r"(?<=[\\/])[^\\/\"<>|*?\r\n\t ]{1,255}(?: +[^\\/\"<>|*?\r\n\t ]{1,255}){1,20}(?=[\"\r\n]|\Z)"
+)
 _NAME = re.compile(r"[\w\-][\w.\-]*\.[A-Za-z0-9]{1,8}")
 _CLOSING = ".,;:!?)]}"
 _STRONG = frozenset({IndicatorType.SHA1, IndicatorType.SHA256, IndicatorType.URL})

@@ -220,7 +220,9 @@ def indicator_value(
     if _CONTROL.search(text):
         raise InvalidValue("must not hold control characters or unpaired surrogates", target="Value")
     if function is DetectionFunction.SUBDOMAIN_OF and kind is not IndicatorType.DOMAIN_NAME:
-        raise InvalidValue(f"SubdomainOf goes with DomainName alone, not with {kind}", target="DetectionFunction")
+        raise InvalidValue(
+            f"SubdomainOf goes with DomainName alone, not with {kind}", target="DetectionFunction"
+        )
     if function in PATTERNS:
         return _pattern(kind, function, text, force=force)
     found = canonical(kind, text)
@@ -277,7 +279,11 @@ def warnings(kind: IndicatorType, function: DetectionFunction, value: str) -> tu
             found.append(f"{value} is a public suffix: unrelated people own the names below it")
         if function is DetectionFunction.END_WITH and not value.startswith("."):
             found.append(f"EndWith {value} also meets not{value}; SubdomainOf goes by whole labels")
-    if kind is IndicatorType.IP_ADDRESS and "/" in value and int(value.rpartition("/")[2]) < _WIDE[":" in value]:
+    if (
+        kind is IndicatorType.IP_ADDRESS
+        and "/" in value
+        and int(value.rpartition("/")[2]) < _WIDE[":" in value]
+    ):
         found.append(f"{value} is a very wide network")
     if function in PATTERNS and len(value) < PATTERN_MINIMUM:
         found.append(f"{function} {value} is short and meets much")

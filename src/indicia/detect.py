@@ -1,0 +1,97 @@
+"""The middle of the road: an event and a matcher in, detections out. No store, no HTTP, no clock.
+
+The same function runs in a scan, behind the live door and on a worker of a distributed engine, which is
+why the same event gives the same ids everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from indicia import identity, triage
+from indicia.match import Matcher, in_force
+from indicia.model import Detection, Event, Evidence, Facts, Indicator, Observable, Side
+
+_Key = tuple[str, str, str, str]
+_ENDS = (Side.SOURCE, Side.DESTINATION)
+
+
+def detect_all(events: Iterable[Event], matcher: Matcher, tenant: str = "") -> Iterator[Detection]:
+    """Every detection of the events, each id once: the first that raises, else the first.
+
+    A silent detection is given as soon as it is seen; when another copy of its event raises, the raising
+    one follows. `tenant` is a uid, empty where there are none.
+    """
+    seen: dict[bytes, bool] = {}
+    for event in events:
+        for detection in detect(event, matcher, tenant):
+            key = bytes.fromhex(detection.id)
+            if seen.get(key, False) or (key in seen and not detection.raises):
+                continue
+            seen[key] = detection.raises
+            yield detection
+
+
+def detect(event: Event, matcher: Matcher, tenant: str = "") -> list[Detection]:
+    """One detection for each definition, type, function and canonical value that the event meets.
+
+    Of indicators that are alike under one definition the one with the lowest id stands for all.
+    """
+    met: dict[_Key, tuple[Indicator, list[Observable]]] = {}
+    for observable in event.observables:
+        for indicator in matcher.meet(observable):
+            if in_force(indicator, event.facts.time):
+                _note(met, indicator, observable)
+    return [_detection(event, indicator, places, tenant) for indicator, places in met.values()]
+
+
+def _note(
+    met: dict[_Key, tuple[Indicator, list[Observable]]], indicator: Indicator, observable: Observable
+) -> None:
+    key = indicator.definition.uid, indicator.type, indicator.function, indicator.canonical
+    before = met.get(key)
+    if before is None:
+        met[key] = indicator, [observable]
+        return
+    first, places = before
+    if observable not in places:
+        places.append(observable)
+    if indicator.id < first.id:
+        met[key] = indicator, places
+
+
+def _detection(event: Event, indicator: Indicator, places: list[Observable], tenant: str) -> Detection:
+    facts, definition = event.facts, indicator.definition
+    machine = facts.machine or _other_end(facts, places) or event.source.lower()
+    window = triage.window_of(facts.time, definition.window_seconds)
+    group = triage.group_of(indicator)
+    found = identity.detection_id(
+        tenant, definition.uid, indicator.type, indicator.function, indicator.canonical, facts.event_id
+    )
+    evidence = tuple(Evidence(o.path, o.role, o.side, o.text, o.raises) for o in places)
+    return Detection(
+        id=found,
+        alert_id=identity.alert_id(tenant, definition.uid, machine, group, window),
+        event_id=facts.event_id,
+        raises=any(piece.raises for piece in evidence),
+        source=event.source,
+        line=event.line,
+        event_time=facts.time,
+        time_note=facts.time_note,
+        machine=machine,
+        indicator=indicator,
+        evidence=evidence,
+        schema=event.schema,
+        tenant=tenant,
+        window=window,
+    )
+
+
+def _other_end(facts: Facts, places: list[Observable]) -> str | None:
+    """The endpoint that is not the indicator, the source first; where both are, the source."""
+    matched = {place.value for place in places}
+    ends = sorted(facts.endpoints, key=lambda end: _ENDS.index(end[0]))
+    for _, address in ends:
+        if address not in matched:
+            return address
+    return ends[0][1] if ends else None
