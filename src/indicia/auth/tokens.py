@@ -79,8 +79,9 @@ class Issuer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        # Newest first: the first that signs is the one in use.
         self.keys = {key.kid: key for key in keys}
-        self._signing = next(key for key in reversed(keys) if key.signs)
+        self._signing = next(key for key in keys if key.signs)
         self._seconds = seconds
         self._clock = clock
         self._resources = frozenset((*RESOURCES, self.base_url))

@@ -1,0 +1,131 @@
+"""The entity table as the metadata document (CSDL XML 4.01, version 4.0) and as the service document."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from indicia.odata.entities import (
+    ACTIONS_NAMESPACE,
+    ENTITIES,
+    ENUMS,
+    EXTENSION_ENUMS,
+    EXTENSION_MEMBERS,
+    NAMESPACE,
+    Action,
+    Entity,
+    Kind,
+    Property,
+)
+from indicia.odata.format import Format, Level
+
+EDMX = "http://docs.oasis-open.org/odata/ns/edmx"
+EDM = "http://docs.oasis-open.org/odata/ns/edm"
+_VOCABULARY = "https://oasis-tcs.github.io/odata-vocabularies/vocabularies/Org.OData.Core.V1.xml"
+_DESCRIPTION = "Org.OData.Core.V1.Description"
+_COMPUTED = "Org.OData.Core.V1.Computed"
+EXTENSION = "Extension of Indicia; the published service did not have it."
+
+
+def service_document(form: Format) -> dict[str, Any]:
+    """What is at the service root (OData JSON 4.01, 5)."""
+    content: dict[str, Any] = {}
+    if form.level is not Level.NONE:
+        content["@odata.context"] = f"{form.root}/$metadata"
+    content["value"] = [
+        {"name": entity.set_name, "kind": "EntitySet", "url": entity.set_name} for entity in ENTITIES
+    ]
+    return content
+
+
+@cache
+def csdl() -> bytes:
+    """The metadata document in UTF-8."""
+    edmx = Element("edmx:Edmx", {"Version": "4.0", "xmlns:edmx": EDMX})
+    reference = SubElement(edmx, "edmx:Reference", {"Uri": _VOCABULARY})
+    SubElement(reference, "edmx:Include", {"Namespace": "Org.OData.Core.V1"})
+    services = SubElement(edmx, "edmx:DataServices")
+    types = SubElement(services, "Schema", {"Namespace": NAMESPACE, "xmlns": EDM})
+    for enum in ENUMS:
+        _enum(types, enum)
+    for entity in ENTITIES:
+        _entity(types, entity)
+    _container(types)
+    actions = SubElement(services, "Schema", {"Namespace": ACTIONS_NAMESPACE, "xmlns": EDM})
+    for entity in ENTITIES:
+        for action in entity.actions:
+            _action(actions, entity, action)
+    indent(edmx)
+    text: bytes = tostring(edmx, encoding="utf-8", xml_declaration=True)
+    return text
+
+
+def _enum(schema: Element, enum: type[StrEnum]) -> None:
+    made = SubElement(schema, "EnumType", {"Name": enum.__name__})
+    if enum in EXTENSION_ENUMS:
+        _annotate_extension(made)
+    for number, member in enumerate(enum):
+        element = SubElement(made, "Member", {"Name": member.value, "Value": str(number)})
+        if member in EXTENSION_MEMBERS:
+            _annotate_extension(element)
+
+
+def _entity(schema: Element, entity: Entity) -> None:
+    made = SubElement(schema, "EntityType", {"Name": entity.name})
+    SubElement(SubElement(made, "Key"), "PropertyRef", {"Name": "Id"})
+    for described in entity.properties:
+        _property(made, described)
+    for way in entity.navigations:
+        target = next(other for other in ENTITIES if other.set_name == way.target)
+        partner = next(back.name for back in target.navigations if back.target == entity.set_name)
+        kind = f"{NAMESPACE}.{target.name}"
+        attributes = {"Name": way.name, "Type": f"Collection({kind})" if way.many else kind}
+        if not way.many:
+            attributes["Nullable"] = "false"
+        SubElement(made, "NavigationProperty", {**attributes, "Partner": partner})
+
+
+def _property(entity: Element, described: Property) -> None:
+    kind = f"{NAMESPACE}.{described.enum.__name__}" if described.enum else described.kind.value
+    attributes = {"Name": described.name, "Type": kind, "Nullable": _word(described.nullable)}
+    if described.limit is not None:
+        attributes["MaxLength"] = str(described.limit)
+    if described.kind is Kind.TIME:
+        attributes["Precision"] = "6"
+    if described.default is not None:
+        value = described.default
+        attributes["DefaultValue"] = _word(value) if isinstance(value, bool) else str(value)
+    made = SubElement(entity, "Property", attributes)
+    if described.server_set:
+        SubElement(made, "Annotation", {"Term": _COMPUTED, "Bool": "true"})
+    if described.extension:
+        _annotate_extension(made)
+
+
+def _container(schema: Element) -> None:
+    made = SubElement(schema, "EntityContainer", {"Name": "Container"})
+    for entity in ENTITIES:
+        kind = f"{NAMESPACE}.{entity.name}"
+        entity_set = SubElement(made, "EntitySet", {"Name": entity.set_name, "EntityType": kind})
+        for way in entity.navigations:
+            SubElement(entity_set, "NavigationPropertyBinding", {"Path": way.name, "Target": way.target})
+
+
+def _action(schema: Element, entity: Entity, action: Action) -> None:
+    made = SubElement(schema, "Action", {"Name": action.name, "IsBound": "true"})
+    one, many = f"{NAMESPACE}.{entity.name}", f"Collection({NAMESPACE}.{entity.name})"
+    binding = many if action.of_set else one
+    SubElement(made, "Parameter", {"Name": "bindingParameter", "Type": binding, "Nullable": "false"})
+    if action.parameter:
+        SubElement(made, "Parameter", {"Name": action.parameter, "Type": many, "Nullable": "false"})
+        SubElement(made, "ReturnType", {"Type": many, "Nullable": "false"})
+
+
+def _annotate_extension(element: Element) -> None:
+    SubElement(element, "Annotation", {"Term": _DESCRIPTION, "String": EXTENSION})
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,10 @@
+"""The service: HTTP over the store, the token issuer and OData.
+
+app        the application: which path goes where
+serve      the process: socket, TLS, signals
+api/       the TI API: the route table, and its handlers by noun
+token      the token endpoints and what clients discover about them
+gate       who is calling: the token of a request, and whether it still holds
+intake     reading a request's body within its limit
+problems   errors as answers; nothing leaves as a traceback
+"""

@@ -1,0 +1,128 @@
+"""What a handler of the TI API is given, what it gives back, and a row of the route table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from indicia.model import AlertDefinition, Indicator
+from indicia.odata import format as odata
+from indicia.odata import options
+from indicia.odata.entities import Entity
+from indicia.odata.format import Format
+from indicia.odata.paths import Path
+from indicia.store import TenantStore
+
+ANYONE: frozenset[str] = frozenset()
+"""Routes that hold nothing of a tenant and need no token."""
+
+
+class Body(Enum):
+    """What a route reads of the request's body."""
+
+    NONE = "none"
+    ENTITY = "one entity"
+    BULK = "thousands of entities"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, read and admitted."""
+
+    path: Path
+    query: str
+    form: Format
+    roots: frozenset[str]
+    """Scheme and authority of every name of this service that a reference may use, in lower case."""
+    body: bytes = b""
+    by: str = ""
+    """The client id, for CreatedBy and LastModifiedBy."""
+    _tenant: TenantStore | None = None
+
+    @property
+    def tenant(self) -> TenantStore:
+        """The caller's store; a route for anyone has none."""
+        if self._tenant is None:
+            raise TypeError("a route for anyone asked for a tenant")
+        return self._tenant
+
+    @property
+    def key(self) -> int:
+        """The first key of the path."""
+        return self.path.keys[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back."""
+
+    status: int
+    body: bytes = b""
+    media_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the route table."""
+
+    method: str
+    shape: str
+    handler: Handler
+    roles: frozenset[str]
+    """The caller must have one of them; empty: anyone, without a token."""
+    body: Body = Body.NONE
+
+
+NO_CONTENT = Answer(204)
+
+
+def answer(call: Call, content: Mapping[str, Any], status: int = 200) -> Answer:
+    """A JSON answer in the format that was asked for."""
+    return Answer(status, odata.encode(content), call.form.media_type)
+
+
+def entity(
+    call: Call,
+    described: Entity,
+    noun: AlertDefinition | Indicator,
+    warnings: Sequence[str] = (),
+    *,
+    created: bool = False,
+) -> Answer:
+    """One entity; a created one with its Location."""
+    body = odata.encode(odata.entity(described, noun, call.form, warnings))
+    if not created:
+        return Answer(200, body, call.form.media_type)
+    place = f"{call.form.root}/{described.set_name}({noun.id})"
+    return Answer(201, body, call.form.media_type, {"Location": place})
+
+
+def page(
+    call: Call,
+    described: Entity,
+    asked: options.Options,
+    found: Sequence[AlertDefinition] | Sequence[Indicator],
+    count: int | None,
+) -> Answer:
+    """A page of a list that was read with one row more than the page holds, to know whether more follows."""
+    shown = found[: asked.page]
+    link = None
+    if len(found) > len(shown) and shown:
+        query = options.next_query(asked, len(shown), shown[-1].id)
+        place = f"{call.form.root}/{_place(call.path)}"
+        link = f"{place}?{query}" if query else None
+    return answer(call, odata.collection(described, shown, call.form, count=count, next_link=link))
+
+
+def _place(path: Path) -> str:
+    """The path with its keys back in."""
+    text = path.shape
+    for key in path.keys:
+        text = text.replace("#", str(key), 1)
+    return text

@@ -1,0 +1,38 @@
+"""The application: which path goes where."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from indicia import __version__
+from indicia.odata.format import encode
+from indicia.settings import Settings
+from indicia.store import Store
+from indicia.web.api.dispatch import TiApi
+from indicia.web.gate import Gate, issuer_of
+from indicia.web.problems import Guard
+from indicia.web.token import TokenEndpoint
+
+
+def create(settings: Settings, store: Store) -> Starlette:
+    """The ASGI application over an open store, which stays the caller's to close."""
+    issuer = issuer_of(settings, store)
+
+    async def health(_request: Request) -> Response:
+        """200 while the store can be read; the Guard answers 503 where it cannot."""
+        await run_in_threadpool(store.signing_keys)
+        return Response(encode({"status": "ok", "version": __version__}), media_type="application/json")
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            *TokenEndpoint(store, issuer).routes(),
+            Route("/{rest:path}", TiApi(settings, Gate(store, issuer))),
+        ],
+        middleware=[Middleware(Guard)],
+    )

@@ -1,0 +1,85 @@
+"""The process: one socket, TLS, and signals that end it gracefully."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+
+from indicia.auth import certificates
+from indicia.errors import InputError
+from indicia.settings import Settings
+from indicia.store import Store
+from indicia.web import app
+
+BACKLOG = 1024
+GRACE_SECONDS = 30
+"""How long requests may take to finish after SIGTERM."""
+KEEP_ALIVE_SECONDS = 60
+
+
+def run(settings: Settings, store: Store, announce: Callable[[str], None] = lambda _line: None) -> None:
+    """Serve until SIGTERM or SIGINT; requests that run then are finished first.
+
+    `announce` is given one line when clients can connect. Raises InputError where the address cannot be
+    used, or certificates cannot be made.
+    """
+    config = _config(settings, store)
+    # Everything that can fail does so before the socket opens.
+    config.load()
+    with _socket(settings) as listening:
+        announce(f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)")
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn raises the signal again when it has finished; then it must not end the process by force.
+            signal.signal(signal.SIGTERM, _ignore)
+            signal.signal(signal.SIGINT, _ignore)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _config(settings: Settings, store: Store) -> uvicorn.Config:
+    found = certificates.ensure(settings.home, settings.host) if settings.tls else None
+    return uvicorn.Config(
+        app.create(settings, store),
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=found.certificate if found else None,
+        ssl_keyfile=found.key if found else None,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ws="none",
+    )
+
+
+def _socket(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise InputError(_why(error, settings), place=f"{settings.host}:{settings.port}") from None
+    listening.set_inheritable(True)
+    return listening
+
+
+def _why(error: OSError, settings: Settings) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there already; stop it, or give another --port"
+    if error.errno == errno.EACCES:
+        return f"this user may not listen on port {settings.port}; give a --port from 1024 on"
+    return f"cannot listen there ({error.strerror or error}); check --host and --port"
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """The signal has done its work."""
