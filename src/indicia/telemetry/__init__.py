@@ -1,0 +1,10 @@
+"""Events in: bytes of any known form, understood by the mapping of their schema.
+
+bytes ─► records (records.py, zeek.py) ─► schema (schema.py, mappings/*.toml) ─► events (events.py)
+"""
+
+from indicia.telemetry.events import Malformed, events
+from indicia.telemetry.schema import Schema, schemas
+from indicia.telemetry.sources import Source, sources
+
+__all__ = ["Malformed", "Schema", "Source", "events", "schemas", "sources"]

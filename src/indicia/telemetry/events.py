@@ -1,0 +1,236 @@
+"""Records become events: recognised, their observables found, their facts left for when they matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from indicia.errors import InputError
+from indicia.model import Event, Facts, Observable, Side, TimeNote
+from indicia.telemetry import families
+from indicia.telemetry.paths import lookup, open_json, open_xml
+from indicia.telemetry.records import Record, read
+from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
+from indicia.telemetry.sources import Source
+from indicia.telemetry.times import parse
+from indicia.values import address
+
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+_AHEAD = timedelta(days=1)
+_OPENED = 2
+"""How many strings inside strings are opened."""
+_DEPTH = 100
+_SHAPES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """What could not be read, and why."""
+
+    source: str
+    line: int
+    reason: str
+
+
+def events(
+    source: Source,
+    *,
+    schema: str | None = None,
+    malformed: Callable[[Malformed], None],
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Event]:
+    """Every event of a source. `schema` names one for all of them; else each is recognised by its look.
+
+    `malformed` hears of every record that cannot be read; `progress` of bytes read from the disk.
+    Raises InputError where the source cannot be opened, is damaged, or the schema is not known.
+    """
+    named = _named(schema)
+    recogniser = Recogniser()
+
+    def report(line: int, reason: str) -> None:
+        malformed(Malformed(source.name, line, reason))
+
+    with source.open(progress) as stream:
+        records = read(stream, report)
+        while True:
+            try:
+                record = next(records)
+            except StopIteration:
+                return
+            except (OSError, EOFError, ValueError, RuntimeError) as error:
+                if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
+                    raise
+                report(0, f"the stream ends here: {error}")
+                return
+            yield event(record, source, named or recogniser.schema(record.value))
+
+
+def _named(schema: str | None) -> Schema | None:
+    if schema is None:
+        return None
+    if schema not in schemas():
+        raise InputError(f"there is no schema {schema!r}; known: {', '.join(sorted(schemas()))}")
+    return schemas()[schema]
+
+
+class Recogniser:
+    """Says of which schema a record is: the first, by priority, one of whose groups holds whole."""
+
+    def __init__(self) -> None:
+        self._all = [schema for schema in schemas().values() if schema.groups]
+        self._generic = schemas()[GENERIC]
+        self._line = schemas()[LINE]
+        self._shapes: dict[tuple[str, ...], list[Schema]] = {}
+
+    def schema(self, value: Mapping[str, Any] | bytes) -> Schema:
+        """`line` for a line, `generic` where nobody knows the object."""
+        if isinstance(value, bytes):
+            return self._line
+        shape = tuple(value)
+        candidates = self._shapes.get(shape)
+        if candidates is None:
+            candidates = [schema for schema in self._all if _possible(schema, value)]
+            if len(self._shapes) >= _SHAPES:
+                self._shapes.clear()
+            self._shapes[shape] = candidates
+        for schema in candidates:
+            if any(all(condition.holds(value) for condition in group) for group in schema.groups):
+                return schema
+        return self._generic
+
+
+def _possible(schema: Schema, value: Mapping[str, Any]) -> bool:
+    """Whether its keys allow it; what stands below the keys is asked of each record."""
+    heads = {piece for key in value for piece in (key, key.split(".", 1)[0])}
+    return any(
+        all(c.path in value or c.path.split(".", 1)[0] in heads for c in group) for group in schema.groups
+    )
+
+
+def event(record: Record, source: Source, schema: Schema) -> Event:
+    """The record as its schema understands it."""
+    value, found = record.value, _Finder(schema)
+    if isinstance(value, bytes):
+        found.leaf(value.decode("utf-8", "replace"), "", "", 0)
+    else:
+        found.walk(value, "", "", 0, 0)
+        for composed in schema.composed:
+            found.compose(value, composed)
+    return Event(
+        schema=schema.name,
+        source=source.name,
+        line=record.line,
+        observables=tuple(found.observables.values()),
+        work_out=lambda: facts(value, source, schema),
+    )
+
+
+class _Finder:
+    """Walks a record; the same value at one path counts once, the first time it is seen."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self.observables: dict[tuple[str, str, str], Observable] = {}
+
+    def walk(self, value: Any, plain: str, shown: str, opened: int, depth: int) -> None:
+        """`plain` is the path as mapping files write it, `shown` as evidence does."""
+        if isinstance(value, str):
+            if value and value != "-":
+                self.leaf(value, plain, shown, opened, depth)
+        elif depth > _DEPTH:
+            return
+        elif isinstance(value, dict):
+            for key, below in value.items():
+                if below is None or isinstance(below, int | float):
+                    continue
+                path = f"{plain}.{key}" if plain else key
+                self.walk(below, path, f"{shown}.{key}" if shown else key, opened, depth + 1)
+        elif isinstance(value, list):
+            for number, element in enumerate(value):
+                self.walk(element, plain, f"{shown}[{number}]", opened, depth + 1)
+
+    def leaf(self, value: str, plain: str, shown: str, opened: int, depth: int = 0) -> None:
+        """One text: opened where it holds JSON or event XML, else what its field means."""
+        meaning = self._schema.meaning(plain)
+        if meaning.name == "never":
+            return
+        if opened < _OPENED and self._opened(value, meaning, plain, shown, opened, depth):
+            return
+        self._add(meaning, value, shown)
+
+    def _opened(
+        self, value: str, meaning: FieldMeaning, plain: str, shown: str, opened: int, depth: int
+    ) -> bool:
+        first = value[:1]
+        if first in "{[ " and (inner := open_json(value)) is not None:
+            self.walk(inner, plain, f"{shown}{{json}}", opened + 1, depth + 1)
+            return True
+        if meaning.name in {"xml", "json"} and (fields := open_xml(value)) is not None:
+            self.walk(fields, plain, f"{shown}{{xml}}", opened + 1, depth + 1)
+            return True
+        return False
+
+    def compose(self, value: Mapping[str, Any], composed: Composed) -> None:
+        """A URL of two fields: where both are there, and the second begins with a slash."""
+        pieces = list(composed.template)
+        for place in range(1, len(pieces), 2):
+            found = lookup(value, pieces[place])
+            if not isinstance(found, str) or not found or (place > 1 and not found.startswith("/")):
+                return
+            pieces[place] = found
+        self._add(composed.meaning, "".join(pieces), composed.path)
+
+    def _add(self, meaning: FieldMeaning, value: str, shown: str) -> None:
+        for observable in meaning.make(value, shown, meaning.side):
+            self.observables.setdefault((observable.type, observable.value, shown), observable)
+
+
+def facts(value: Mapping[str, Any] | bytes, source: Source, schema: Schema) -> Facts:
+    """Identity, time and machine of a record."""
+    if isinstance(value, bytes):
+        return Facts(families.line_id(value), None, TimeNote.MISSING, None, ())
+    time, note = _time(value, schema)
+    found = families.event_id(schema.family, value, schema.parts, schema.own, schema.without, source.stem)
+    return Facts(found, time, note, _machine(value, schema), _endpoints(value, schema))
+
+
+def _time(value: Mapping[str, Any], schema: Schema) -> tuple[datetime | None, TimeNote | None]:
+    """The first field that can be read; an absurd one is no time."""
+    note = TimeNote.MISSING
+    for path in schema.time_fields:
+        written = lookup(value, path)
+        if written is None or written == "":
+            continue
+        moment = parse(written, schema.zone)
+        if moment is None:
+            note = TimeNote.UNREADABLE
+        elif moment < EARLIEST or moment > datetime.now(UTC) + _AHEAD:
+            note = TimeNote.ABSURD
+        else:
+            return moment, None
+    return None, note
+
+
+def _machine(value: Mapping[str, Any], schema: Schema) -> str | None:
+    for path in schema.machine_fields:
+        found = lookup(value, path)
+        if isinstance(found, dict):
+            found = found.get("#text")
+        if isinstance(found, str) and found.strip() and found != "-":
+            return address(found) or families.lower(found.strip())
+    return None
+
+
+def _endpoints(value: Mapping[str, Any], schema: Schema) -> tuple[tuple[Side, str], ...]:
+    found = []
+    for side, paths in ((Side.SOURCE, schema.source_fields), (Side.DESTINATION, schema.destination_fields)):
+        for path in paths:
+            there = lookup(value, path)
+            first = there[0] if isinstance(there, list) and there else there
+            end = address(first) if isinstance(first, str) else None
+            if end:
+                found.append((side, end))
+                break
+    return tuple(found)
