@@ -1,12 +1,27 @@
-"""Fixtures that every test file may use."""
+"""Fixtures that every test file may use, and the rule that holds for all: no socket leaves this machine."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+def only_loopback(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook (PEP 578): connecting or sending to another machine fails the test that does it."""
+    if event not in ("socket.connect", "socket.sendto"):
+        return
+    address = arguments[1]
+    if isinstance(address, tuple) and not str(address[0]).startswith(LOOPBACK):
+        raise RuntimeError(f"a test wants to reach {address[0]}; tests use loopback alone")
+
+
+sys.addaudithook(only_loopback)
 
 
 @pytest.fixture(scope="session")

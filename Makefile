@@ -1,0 +1,67 @@
+# `make help` prints this file's targets. Everything runs in .venv, which the first call makes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+
+# The Python that makes the environment: make setup PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Test processes side by side, and more arguments for pytest: make test ARGS='-k store -x'
+JOBS ?= 2
+ARGS ?=
+PYTEST := $(BIN)/python -m pytest -q
+CODE := src tests bench examples
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.ready-demo ## the whole road once, ends by itself: service, five steps, bulk upload, scan, alerts
+	@$(BIN)/python examples/demo.py
+
+.PHONY: setup
+setup: $(VENV)/.ready-dev ## make .venv with everything that development needs; a second call is instant
+	@:
+
+.PHONY: test
+test: setup ## the suite with branch coverage, under 10 minutes
+	$(PYTEST) -m 'not slow' -n $(JOBS) --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## what takes long is left out, under 60 s
+	$(PYTEST) -m 'not slow and not full' -n $(JOBS) $(ARGS)
+
+.PHONY: test-slow
+test-slow: setup ## the long runs alone: the whole truth, kills by the hundred
+	$(PYTEST) -m slow $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, its format, mypy --strict, the layers of the imports
+	$(BIN)/python -m ruff check $(CODE)
+	$(BIN)/python -m ruff format --check $(CODE)
+	$(BIN)/python -m mypy $(CODE)
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## let ruff write the format and sort the imports
+	$(BIN)/python -m ruff check --fix --select I $(CODE)
+	$(BIN)/python -m ruff format $(CODE)
+
+.PHONY: bench
+bench: setup ## the figures of docs/figures.md, measured on this machine
+	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+.PHONY: clean
+clean: ## remove what can be made again: .venv, caches, the demo's home
+	rm -rf $(VENV) .demo build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f .coverage .coverage.*
+	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an interrupted call leaves none and the next one goes on.
+$(VENV)/.ready-%: pyproject.toml scripts/setup.sh
+	@PYTHON='$(PYTHON)' scripts/setup.sh '$(VENV)' '$*'
