@@ -39,6 +39,8 @@ START_SECONDS = 30
 STOP_SECONDS = 30
 SCAN_SECONDS = 120
 LOG_LINES = 15
+RAISED = 1
+"""Exit code of a scan that raised something."""
 
 DEFINITION = five_steps.ALERT_DEFINITION | {
     "Name": "Five steps",
@@ -88,14 +90,12 @@ def indicia(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "indicia", "--home", str(home), *arguments]
 
 
-def run(home: Path, *arguments: str, expected: tuple[int, ...] = (0,)) -> str:
-    """Run the command to its end; its stdout."""
-    done = subprocess.run(
-        indicia(home, *arguments), capture_output=True, text=True, timeout=SCAN_SECONDS, env=environment()
-    )
-    if done.returncode not in expected:
+def run(home: Path, *arguments: str) -> None:
+    """Run the command to its end, in silence."""
+    command = indicia(home, *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS, env=environment())
+    if done.returncode:
         raise DemoFailed(f"indicia {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
 
 
 def environment() -> dict[str, str]:
@@ -203,9 +203,8 @@ def demo(home: Path, steps: Steps) -> None:
             words.append(ready(process))
         five_steps_and_list(details, steps)
         with steps.step("scan") as words:
-            found = run(home, "scan", str(TELEMETRY), expected=(1,))
-            words.append(f"{count_files()} files")
-        print(f"\n{found.rstrip()}\n")
+            scan(home)
+            words.append(f"{count_files()} files of {shown(TELEMETRY)}")
         with steps.step("stop") as words:
             process.terminate()
             code = process.wait(STOP_SECONDS)
@@ -232,6 +231,16 @@ def five_steps_and_list(details: dict[str, str], steps: Steps) -> None:
         with steps.step("bulk upload") as words:
             definitions, indicators = bulk_upload(api, url, LIST)
             words.append(f"{definitions} alert definitions, {indicators} indicators of {shown(LIST)}")
+
+
+def scan(home: Path) -> None:
+    """Let the command print its own table of alerts, between two empty lines."""
+    print(flush=True)
+    command = indicia(home, "scan", shown(TELEMETRY))
+    done = subprocess.run(command, timeout=SCAN_SECONDS, env=environment())
+    print(flush=True)
+    if done.returncode != RAISED:
+        raise DemoFailed(f"indicia scan ended with {done.returncode}, not {RAISED} (something raised)")
 
 
 def count_files() -> int:
