@@ -68,6 +68,7 @@ def test_no_function_is_too_long() -> None:
     long = {
         f"{where(path)}:{node.lineno} {node.name}": count
         for path in ALL_CODE
+        if path.parent.name != "versions"  # a migration is one list of steps, and never changes
         for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (count := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
