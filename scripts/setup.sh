@@ -74,4 +74,6 @@ if ! "${pip[@]}" install --editable . --group "$group"; then
     exit 1
 fi
 touch "$folder/.ready-$group"
+# What development needs includes what the demo needs.
+[ "$group" != dev ] || touch "$folder/.ready-demo"
 say "ready"

@@ -6,10 +6,12 @@ The rules are few and fixed, because ids hold canonical values:
 - IpAddress: IPv4 in dotted decimal without leading zeros; IPv6 by RFC 5952; `::ffff:0:0/96` becomes IPv4;
   a zone is dropped. A network (indicators only) in CIDR form, host bits zero.
 - DomainName: lower case, IDNA A-labels (UTS 46), no trailing dot; labels of 1 to 63 letters, digits, `-`
-  and `_`, 253 characters at most, the last label not all digits.
+  and `_`, 253 characters at most, the last label not all digits. One label is a name, too (`wpad`).
 - Url: scheme and host lower case, default port dropped, empty path `/`, fragment dropped, percent-encoding
-  normalised (RFC 3986 6.2.2; what may not stand in a URL is encoded); without scheme it begins at the host.
-- FileName: lower case; of a path its last component, by both separators.
+  normalised (RFC 3986 6.2.2; what may not stand in a URL is encoded); `..` and user name stay as they are.
+  Without scheme it begins at the host, has no user name, and keeps its port.
+- FileName: lower case; of a path its last component, by both separators; of a path with a backslash less
+  the alternate data stream (`:Zone.Identifier`). `.` and `..` are none.
 
 What is not of a type's shape has no canonical form: None, never an exception, whatever comes in.
 """
@@ -17,10 +19,12 @@ What is not of a type's shape has no canonical form: None, never an exception, w
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import idna
 
@@ -35,22 +39,28 @@ HASH_LENGTH = {kind: length for length, kind in HASH_BY_LENGTH.items()}
 PATTERNS = frozenset({DetectionFunction.START_WITH, DetectionFunction.END_WITH, DetectionFunction.CONTAINS})
 URL_LIMIT = 8192
 FILE_NAME_LIMIT = 255
-_DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443"}
+_TEXT_LIMIT = 1000
+"""Characters that the text of an address or a domain may have before anybody looks at it."""
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
-_is_ipv4 = re.compile(IPV4).fullmatch
+is_ipv4 = re.compile(IPV4).fullmatch
 _is_hex = re.compile("[0-9a-f]+").fullmatch
 _is_domain = re.compile(
-    r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*"
-    r"(?![0-9]+\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+    r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z)(?!-+\Z)[a-z0-9_-]{1,63}"
 ).fullmatch
-_url_shape = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]{0,30}):)?//([^/?#\\]*)([^#]*)").match
-_HOST_PORT = re.compile(r"(.*?)(?::([0-9]{1,5}))?", re.DOTALL)
+_url_shape = re.compile(
+    r"((?i:https?|ftp|wss?)(?=:[/\\]{2})|[A-Za-z][A-Za-z0-9+.-]{1,30}(?=://)):..([^/?#\\]*)([^#]*)"
+).match
+_bare_url_shape = re.compile(r"(?://)?([^/?#\\@]+)(?=[/?#]|\Z)([^#]*)").match
+_host_port = re.compile(r"(.*?)(?::([0-9]{1,9}))?", re.DOTALL).fullmatch
 _percent = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _must_encode = re.compile(r"[^A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%#]|%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_around_name = re.compile(r"[\s\"']+\Z|\A[\s\"']+").sub
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,89 +93,130 @@ def _hash(text: str, length: int) -> str | None:
     return digits if len(digits) == length and _is_hex(digits) else None
 
 
-@lru_cache(maxsize=65_536)
 def address(text: str) -> str | None:
-    """An IP address in canonical form; RFC 5952 for IPv6. Brackets and a zone are dropped."""
+    """An IP address in canonical form; RFC 5952 for IPv6. A pair of brackets and a zone are dropped."""
     text = text.strip()
-    if _is_ipv4(text):
+    if text[:1] == "[" and text[-1:] == "]":
+        text = text[1:-1]
+    if is_ipv4(text):
         return text
-    if ":" not in text or len(text) > 100:
-        return None
+    return _ipv6(text) if ":" in text and len(text) <= _TEXT_LIMIT else None
+
+
+@lru_cache(maxsize=16_384)
+def _ipv6(text: str) -> str | None:
     try:
-        found = IPv6Address(text.removeprefix("[").removesuffix("]").split("%", 1)[0])
+        found = IPv6Address(text.split("%", 1)[0])
     except ValueError:
         return None
     return str(found.ipv4_mapped or found)
 
 
-@lru_cache(maxsize=65_536)
 def domain(text: str) -> str | None:
-    """A domain name in canonical form. One label is a name too (`wpad`); an address is none."""
-    name = text.strip()
-    if not name.isascii():
-        mapped = _a_labels(name)
-        if mapped is None:
-            return None
-        name = mapped
-    name = name.lower().removesuffix(".")
-    return name if _is_domain(name) and not _is_ipv4(name) else None
+    """A domain name in canonical form; an address is none."""
+    return _domain(text) if len(text) <= _TEXT_LIMIT else None
+
+
+@lru_cache(maxsize=65_536)
+def _domain(text: str) -> str | None:
+    name = _ascii_name(text)
+    return name if name is not None and _is_domain(name) and not is_ipv4(name) else None
+
+
+def _ascii_name(text: str) -> str | None:
+    """Lower case, A-labels, no trailing dot: what may be a domain, or an address in other digits."""
+    name: str | None = text.strip()
+    if name is not None and not name.isascii():
+        name = _a_labels(name)
+    return name.lower().removesuffix(".") if name is not None else None
 
 
 def _a_labels(name: str) -> str | None:
-    """UTS 46 mapping, then A-labels of those that are not ASCII."""
-    if len(name) > 1000:
-        return None
+    """UTS 46 mapping, then A-labels of those that are not ASCII.
+
+    The further rules of IDNA 2008 are left out: names that break them (`☃.example`) are in use.
+    """
     try:
         labels = idna.uts46_remap(name, std3_rules=False, transitional=False).split(".")
-        return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
+        return ".".join(
+            label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in labels
+        )
     except (idna.IDNAError, UnicodeError, ValueError, IndexError):
         return None
 
 
 def canonical_host(text: str) -> tuple[IndicatorType, str] | None:
-    """An address or a domain, with or without port: `h:80`, `[v6]:80`, `v6`, `1.2.3.4`, `name.`"""
+    """An address or a domain, with or without port.
+
+    `h:80`, `[v6]:80`, `v6`, `1.2.3.4.`, `name.`; a full IPv6 address of eight groups may have a port
+    without brackets, one with `::` not: there the port is taken for its last group.
+    """
+    if len(text) > _TEXT_LIMIT:
+        return None
+    split = _host_and_port(text)
+    return split[0] if split else None
+
+
+@lru_cache(maxsize=65_536)
+def _host_and_port(text: str) -> tuple[tuple[IndicatorType, str], int | None] | None:
     text = text.strip()
     if found := address(text):
-        return IndicatorType.IP_ADDRESS, found
-    matched = _HOST_PORT.fullmatch(text)
-    bare = matched[1] if matched else text
-    if found := address(bare):
-        return IndicatorType.IP_ADDRESS, found
-    name = domain(bare)
-    return (IndicatorType.DOMAIN_NAME, name) if name else None
+        return (IndicatorType.IP_ADDRESS, found), None
+    matched = _host_port(text)
+    if matched is None:
+        return None
+    port = int(matched[2]) if matched[2] else None
+    if port is not None and port > 65_535:
+        return None
+    bare = matched[1]
+    name = _ascii_name(bare)
+    if name is None:
+        return None
+    if found := address(bare) or address(name):
+        return (IndicatorType.IP_ADDRESS, found), port
+    return ((IndicatorType.DOMAIN_NAME, name), port) if _is_domain(name) else None
 
 
 def url_parts(text: str) -> UrlParts | None:
-    """A URL with or without scheme (`http://h/p`, `//h/p`, `h/p`): canonical form, host, file name."""
+    """A URL with or without scheme (`http://h/p`, `//h/p`, `h/p`): canonical form, host, file name.
+
+    Backslashes count as slashes, as browsers take them.
+    """
     text = text.strip()
     if not text or len(text) > URL_LIMIT:
         return None
-    matched = _url_shape(text) or _url_shape("//" + text)
-    if matched is None:
+    if matched := _url_shape(text):
+        scheme, (user, at, host_port), rest = matched[1].lower(), matched[2].rpartition("@"), matched[3]
+    elif matched := _bare_url_shape(text):
+        scheme, (user, at, host_port), rest = "", ("", "", matched[1]), matched[2]
+    else:
         return None
-    scheme = (matched[1] or "").lower()
-    user, at, host_port = matched[2].rpartition("@")
-    split = _HOST_PORT.fullmatch(host_port)
-    host = canonical_host(host_port)
-    if host is None or split is None:
+    host_port = host_port.removesuffix(":") if scheme else host_port
+    split = _host_and_port(_decoded(host_port)) if len(host_port) <= _TEXT_LIMIT else None
+    if split is None:
         return None
+    host, port = split
     name = f"[{host[1]}]" if ":" in host[1] else host[1]
-    port = split[2] if not address(host_port) else None
-    shown_port = f":{port}" if port and port != _DEFAULT_PORTS.get(scheme) else ""
-    rest = _rest_of_url(matched[3])
-    prefix = f"{scheme}://" if scheme else ""
-    return UrlParts(f"{prefix}{user}{at}{name}{shown_port}{rest}", host, _url_file_name(rest))
+    shown_port = f":{port}" if port is not None and port != _DEFAULT_PORTS.get(scheme) else ""
+    rest = _normal(rest.replace("\\", "/"))
+    rest = rest if rest.startswith("/") else "/" + rest
+    url = f"{scheme}://{_normal(user)}{at}{name}{shown_port}{rest}" if scheme else f"{name}{shown_port}{rest}"
+    return UrlParts(url, host, _url_file_name(rest)) if len(url) <= URL_LIMIT else None
 
 
-def _rest_of_url(rest: str) -> str:
-    """Path and query with normal percent-encoding; the path at least `/`."""
-    rest = _must_encode.sub(lambda found: _encoded(found[0]), rest.replace("\\", "/"))
-    rest = _percent.sub(_normal_percent, rest)
-    return rest if rest.startswith("/") else "/" + rest
+def _decoded(text: str) -> str:
+    """Without percent-encoding; bytes that are not UTF-8 become U+FFFD."""
+    return unquote(text) if "%" in text else text
 
 
-def _encoded(characters: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in characters.encode("utf-8", "replace"))
+def _normal(text: str) -> str:
+    """Percent-encoding as RFC 3986 6.2.2 wants it; what may not stand in a URL is encoded."""
+    text = _must_encode.sub(_encoded, text)
+    return _percent.sub(_normal_percent, text) if "%" in text else text
+
+
+def _encoded(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in _SURROGATE.sub("\ufffd", found[0]).encode())
 
 
 def _normal_percent(found: re.Match[str]) -> str:
@@ -174,28 +225,43 @@ def _normal_percent(found: re.Match[str]) -> str:
 
 
 def _url_file_name(rest: str) -> str | None:
-    last = rest.split("?", 1)[0].rpartition("/")[2]
-    if "%" in last:
-        data = re.sub(rb"%([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), last.encode())
-        last = data.decode("utf-8", "replace")
+    last = _decoded(rest.split("?", 1)[0].rpartition("/")[2])
     return file_name(last) if last else None
 
 
-def url_without_scheme(canonical_url: str) -> str:
-    """The key under which a URL meets an indicator that names no scheme."""
-    return canonical_url.partition("://")[2] or canonical_url
+def url_keys(canonical_url: str) -> tuple[str, ...]:
+    """The texts under which a URL meets indicators: itself, then those of the ones that name no scheme.
+
+    Such an indicator may name the port that is the scheme's own, which the canonical form dropped.
+    """
+    scheme, found, rest = canonical_url.partition("://")
+    if not found or "/" in scheme:
+        return (canonical_url,)
+    authority, _, path = rest.partition("/")
+    host = authority.rpartition("@")[2]
+    port = _DEFAULT_PORTS.get(scheme)
+    if port is None or ":" in host.rpartition("]")[2]:
+        return canonical_url, f"{host}/{path}"
+    return canonical_url, f"{host}/{path}", f"{host}:{port}/{path}"
 
 
 def file_name(text: str) -> str | None:
     """The last component of a path, or a bare name, in lower case; None where there is none."""
-    last = text.replace("/", "\\").rpartition("\\")[2].strip().strip("\"'").lower()
-    return last if 0 < len(last) <= FILE_NAME_LIMIT and not _CONTROL.search(last) else None
+    last = text[max(text.rfind("/"), text.rfind("\\")) + 1 :]
+    if ":" in last and "\\" in text:  # Windows: what follows is the name of a stream
+        last = last.partition(":")[0]
+    last = _around_name("", last).lower()
+    good = 0 < len(last) <= FILE_NAME_LIMIT and last not in {".", ".."} and not _CONTROL.search(last)
+    return last if good else None
 
 
 def network(text: str) -> str | None:
     """A network in CIDR form, host bits zero; an IPv4-mapped one of /96 and longer as IPv4."""
+    address_text, _, length = text.strip().partition("/")
+    if not (length.isascii() and length.isdigit() and len(length) <= 3):
+        return None
     try:
-        found: IPv4Network | IPv6Network = ip_network(text.strip(), strict=False)
+        found: IPv4Network | IPv6Network = ip_network(f"{address_text.split('%')[0]}/{length}", strict=False)
     except ValueError:
         return None
     if isinstance(found, IPv6Network) and found.prefixlen >= 96 and found.network_address.ipv4_mapped:
@@ -229,8 +295,22 @@ def indicator_value(
     if found is None and kind is IndicatorType.IP_ADDRESS and "/" in text:
         found = network(text)
     if found is None:
-        raise InvalidValue(f"{_shown(text)} is not {_SHAPES[kind]}", target="Value")
+        raise InvalidValue(f"{_shown(text)} is not {_SHAPES[kind]}{_hint(kind, text)}", target="Value")
     return found
+
+
+def _hint(kind: IndicatorType, text: str) -> str:
+    """What the author may have meant."""
+    if kind is IndicatorType.DOMAIN_NAME:
+        if address(text):
+            return "; it is an address: use the Type IpAddress"
+        if text.startswith(("*.", ".")):
+            return "; for all names below one, use SubdomainOf without `*.`"
+        if "/" in text:
+            return "; for a URL, use the Type Url"
+    elif kind in HASH_LENGTH and (other := HASH_BY_LENGTH.get(len(text))) and _is_hex(text.lower()):
+        return f"; its length is that of the Type {other}"
+    return "; undo the defanging first" if re.search(r"\[[.:]\]|^hxxp", text) else ""
 
 
 _SHAPES = {
@@ -248,23 +328,62 @@ _PATTERN_SHAPES = {
     IndicatorType.SHA256: re.compile("[0-9a-f]{1,64}"),
     IndicatorType.IP_ADDRESS: re.compile("[0-9a-f:.]{1,39}"),
     IndicatorType.DOMAIN_NAME: re.compile("[a-z0-9_.-]{1,253}"),
+    IndicatorType.URL: re.compile("[^#]+"),
+    IndicatorType.FILE_NAME: re.compile(r"[^/\\]+"),
 }
 
 
 def _pattern(kind: IndicatorType, function: DetectionFunction, text: str, *, force: bool) -> str:
-    """A part of a canonical text: without letter case; a domain's part in A-labels."""
+    """A part of a canonical text, in lower case, since patterns are tried without letter case."""
     if len(text) < PATTERN_MINIMUM and not force:
         raise InvalidValue(
             f"{function} needs at least {PATTERN_MINIMUM} characters: {_shown(text)} would meet nearly everything",
             target="Value",
         )
     part = text.lower()
-    if kind is IndicatorType.DOMAIN_NAME and not part.isascii():
-        part = _a_labels(part) or part
-    shape = _PATTERN_SHAPES.get(kind)
-    if shape is not None and not shape.fullmatch(part):
+    match kind:
+        case IndicatorType.IP_ADDRESS:
+            part = _address_part(part, function)
+        case IndicatorType.DOMAIN_NAME:
+            part = _domain_part(part, function)
+        case IndicatorType.URL:
+            part = _url_part(part, function)
+        case _:
+            pass
+    if not _PATTERN_SHAPES[kind].fullmatch(part):
         raise InvalidValue(f"{_shown(text)} cannot be part of {_SHAPES[kind]}", target="Value")
     return part
+
+
+def _address_part(part: str, function: DetectionFunction) -> str:
+    """Groups without leading zeros, as RFC 5952 writes them; of an IPv4-mapped address the IPv4 part."""
+    if function is DetectionFunction.START_WITH:
+        part = re.sub("^0+(?=[0-9a-f]+:)", "", part)
+        part = re.sub(r"^::ffff:(?=[0-9]{1,3}\.)", "", part)
+    return re.sub("(?<=:)0+(?=[0-9a-f])", "", part)
+
+
+def _domain_part(part: str, function: DetectionFunction) -> str:
+    """A-labels, each label taken as whole; no closing dot where the name ends there."""
+    if not part.isascii():
+        part = _a_labels(part) or part
+    return part.removesuffix(".") if function is DetectionFunction.END_WITH else part
+
+
+def _url_part(part: str, function: DetectionFunction) -> str:
+    """Normal percent-encoding; a beginning that holds the whole host as `url_parts` writes it."""
+    parts = url_parts(part) if function is DetectionFunction.START_WITH and "#" not in part else None
+    if parts is not None and _url_rest(part):
+        return parts.url.lower()
+    return _normal(part.replace("\\", "/")).lower()
+
+
+def _url_rest(text: str) -> str:
+    matched = _url_shape(text)
+    if matched:
+        return matched[3]
+    bare = _bare_url_shape(text)
+    return bare[2] if bare else ""
 
 
 def _shown(text: str) -> str:
@@ -273,24 +392,37 @@ def _shown(text: str) -> str:
 
 def warnings(kind: IndicatorType, function: DetectionFunction, value: str) -> tuple[str, ...]:
     """What an author should know about an indicator that is valid; `value` is canonical."""
-    found = []
+    found: list[str] = []
     if kind is IndicatorType.DOMAIN_NAME:
         if is_public_suffix(value) and function in {DetectionFunction.EQUALS, DetectionFunction.SUBDOMAIN_OF}:
             found.append(f"{value} is a public suffix: unrelated people own the names below it")
         if function is DetectionFunction.END_WITH and not value.startswith("."):
             found.append(f"EndWith {value} also meets not{value}; SubdomainOf goes by whole labels")
-    if (
-        kind is IndicatorType.IP_ADDRESS
-        and "/" in value
-        and int(value.rpartition("/")[2]) < _WIDE[":" in value]
-    ):
-        found.append(f"{value} is a very wide network")
+    elif kind is IndicatorType.IP_ADDRESS and function is DetectionFunction.EQUALS:
+        found.extend(_of_network(value))
+    elif function is DetectionFunction.EQUALS and value in _EMPTY_FILE:
+        found.append(f"{value} is the hash of every empty file")
     if function in PATTERNS and len(value) < PATTERN_MINIMUM:
         found.append(f"{function} {value} is short and meets much")
     return tuple(found)
 
 
-_WIDE = {False: 8, True: 16}
+def _of_network(value: str) -> Iterator[str]:
+    net = ip_network(value)
+    if "/" in value and net.prefixlen < _WIDE[net.version]:
+        yield f"{value} is a very wide network"
+    elif not net.is_global:
+        yield f"{value} is no public address: it is somebody else's on every other network"
+
+
+_WIDE = {4: 8, 6: 16}
+_EMPTY_FILE = frozenset(
+    {
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    }
+)
 
 
 def is_public_suffix(name: str) -> bool:

@@ -28,11 +28,10 @@ def create(settings: Settings, store: Store) -> Starlette:
         await run_in_threadpool(store.signing_keys)
         return Response(encode({"status": "ok", "version": __version__}), media_type="application/json")
 
-    return Starlette(
-        routes=[
-            Route("/health", health),
-            *TokenEndpoint(store, issuer).routes(),
-            Route("/{rest:path}", TiApi(settings, Gate(store, issuer))),
-        ],
+    application = Starlette(
+        routes=[Route("/health", health), *TokenEndpoint(store, issuer).routes()],
         middleware=[Middleware(Guard)],
     )
+    application.router.redirect_slashes = False
+    application.router.default = TiApi(settings, Gate(store, issuer))
+    return application

@@ -1,0 +1,135 @@
+"""The nouns as JSON on the command line: one spelling everywhere, that of the scan's NDJSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from indicia.cli.show import stamp
+
+if TYPE_CHECKING:
+    from indicia.model import Alert, AlertDefinition, Detection, Indicator
+    from indicia.store import Application, Secret
+
+
+def definition(noun: AlertDefinition) -> dict[str, Any]:
+    """All of an alert definition."""
+    return {
+        "id": noun.id or None,
+        "uid": noun.uid,
+        "name": noun.name,
+        "title": noun.title,
+        "severity": noun.severity,
+        "category": noun.category,
+        "internal_description": noun.internal_description,
+        "ux_description": noun.ux_description,
+        "recommended_action": noun.recommended_action,
+        "enabled": noun.enabled,
+        "group_by": noun.group_by,
+        "window_seconds": noun.window_seconds,
+        "created_at": noun.created_at,
+        "created_by": noun.created_by,
+        "last_modified_at": noun.last_modified_at,
+        "last_modified_by": noun.last_modified_by,
+    }
+
+
+def indicator(noun: Indicator) -> dict[str, Any]:
+    """All of an indicator, its definition by id."""
+    return {
+        "id": noun.id or None,
+        "type": noun.type,
+        "value": noun.value,
+        "canonical": noun.canonical,
+        "function": noun.function,
+        "enabled": noun.enabled,
+        "valid_from": noun.valid_from,
+        "expires_at": noun.expires_at,
+        "source": noun.source,
+        "definition_id": noun.definition.id or None,
+        "created_at": noun.created_at,
+        "created_by": noun.created_by,
+        "last_modified_at": noun.last_modified_at,
+        "last_modified_by": noun.last_modified_by,
+    }
+
+
+def detection(noun: Detection) -> dict[str, Any]:
+    """A detection as `scan --output ndjson` writes it; ids of what no store has seen are null."""
+    owner, found = noun.indicator.definition, noun.indicator
+    return {
+        "detection_id": noun.id,
+        "alert_id": noun.alert_id,
+        "event_id": noun.event_id,
+        "raises": noun.raises,
+        "source": noun.source,
+        "line": noun.line,
+        "event_time": stamp(noun.event_time) if noun.event_time else None,
+        "machine": noun.machine,
+        "indicator": {
+            "id": found.id or None,
+            "type": found.type,
+            "value": found.value,
+            "function": found.function,
+        },
+        "definition": {
+            "uid": owner.uid,
+            "id": owner.id or None,
+            "title": owner.title,
+            "severity": owner.severity,
+            "category": owner.category,
+        },
+        "evidence": [
+            {"path": piece.path, "role": piece.role, "side": piece.side, "matched": piece.matched}
+            for piece in noun.evidence
+        ],
+    }
+
+
+def alert(noun: Alert) -> dict[str, Any]:
+    """An alert, with its definition as it was at the first detection."""
+    owner = noun.definition
+    return {
+        "number": noun.number or None,
+        "alert_id": noun.id,
+        "status": noun.status,
+        "title": owner.title,
+        "severity": owner.severity,
+        "category": owner.category,
+        "recommended_action": owner.recommended_action,
+        "definition": {"uid": owner.uid, "id": owner.id or None, "name": owner.name},
+        "machine": noun.machine,
+        "group": noun.group,
+        "window": noun.window,
+        "first_seen": noun.first_seen,
+        "last_seen": noun.last_seen,
+        "detection_count": noun.detection_count,
+        "indicators": list(noun.indicators),
+        "reopened_count": noun.reopened_count,
+        "created_at": noun.created_at,
+        "last_modified_at": noun.last_modified_at,
+    }
+
+
+def application(noun: Application) -> dict[str, Any]:
+    """An application with its secrets, of which nobody has the text any more."""
+    return {
+        "client_id": noun.client_id,
+        "tenant_id": noun.tenant_uid,
+        "name": noun.name,
+        "roles": list(noun.roles),
+        "created_at": noun.created_at,
+        "revoked_at": noun.revoked_at,
+        "secrets": [secret(kept) for kept in noun.secrets],
+    }
+
+
+def secret(noun: Secret) -> dict[str, Any]:
+    """A secret without its text."""
+    return {
+        "id": noun.id,
+        "hint": noun.hint,
+        "description": noun.description,
+        "created_at": noun.created_at,
+        "expires_at": noun.expires_at,
+        "revoked_at": noun.revoked_at,
+    }

@@ -1,0 +1,114 @@
+"""How a scan shows what it finds: a table of alerts, or detections as NDJSON or CSV while they are found."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from indicia.cli import nouns
+from indicia.cli.show import moment, table
+from indicia.feeds.csv import escape
+from indicia.model import Severity
+
+if TYPE_CHECKING:
+    from indicia.model import Alert, Detection
+
+ALERT_COLUMNS = ("severity", "title", "machine", "first seen", "last seen", "detections", "indicators")
+CSV_COLUMNS = (
+    "detection_id",
+    "alert_id",
+    "event_id",
+    "raises",
+    "source",
+    "line",
+    "event_time",
+    "machine",
+    "indicator_id",
+    "indicator_type",
+    "indicator_value",
+    "indicator_function",
+    "definition_uid",
+    "definition_id",
+    "definition_title",
+    "definition_severity",
+    "definition_category",
+    "evidence_path",
+    "evidence_role",
+    "evidence_side",
+    "evidence_matched",
+)
+_WORST_FIRST = {severity: -place for place, severity in enumerate(Severity)}
+NAMED = 3
+"""Indicators that a row of the table names; the others are counted."""
+
+Each = Callable[["Detection"], None]
+
+
+def each_of(output: str) -> Each:
+    """What is to be done with a detection when it is found: `table` waits for the end."""
+    if output == "ndjson":
+        return _ndjson
+    return _csv() if output == "csv" else _nothing
+
+
+def _nothing(_found: Detection) -> None:
+    """The table is made of alerts."""
+
+
+def _ndjson(found: Detection) -> None:
+    line = json.dumps(nouns.detection(found), ensure_ascii=False, separators=(",", ":"))
+    sys.stdout.write(line + "\n")
+
+
+def _csv() -> Each:
+    """One line for each piece of evidence; cells that a spreadsheet would run get an apostrophe before them."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+
+    def each(found: Detection) -> None:
+        flat = nouns.detection(found)
+        inside = [*flat.pop("indicator").values(), *flat.pop("definition").values()]
+        evidence = flat.pop("evidence")
+        for piece in evidence:
+            writer.writerow([_cell(value) for value in (*flat.values(), *inside, *piece.values())])
+
+    return each
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return escape(str(value))
+
+
+def alerts(found: Iterable[Alert]) -> None:
+    """The table: the worst first, then the latest."""
+    rows = sorted(
+        found, key=lambda alert: alert.last_seen.timestamp() if alert.last_seen else 0.0, reverse=True
+    )
+    rows.sort(key=lambda alert: _WORST_FIRST[alert.definition.severity])
+    table(ALERT_COLUMNS, (alert_row(alert) for alert in rows))
+
+
+def alert_row(alert: Alert) -> tuple[object, ...]:
+    """An alert as the table shows it."""
+    return (
+        alert.definition.severity,
+        alert.definition.title,
+        alert.machine,
+        moment(alert.first_seen) or "unknown",
+        moment(alert.last_seen) or "unknown",
+        alert.detection_count,
+        indicators_named(alert),
+    )
+
+
+def indicators_named(alert: Alert) -> str:
+    """The first indicators of an alert by value."""
+    more = len(alert.indicators) - NAMED
+    return ", ".join(alert.indicators[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,92 @@
+"""What commands share: the home, its settings and store, the tenant, and the options that name them."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from indicia.settings import Settings
+    from indicia.store import Store, TenantStore
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option(
+    "--json", "json_asked", is_flag=True, help="Print JSON on stdout; errors as JSON on stderr."
+)
+tenant_option = click.option(
+    "--tenant", metavar="NAME", help="Name or id of the tenant; not needed where there is one."
+)
+
+
+def store_options(command: Command) -> Command:
+    """--tenant and --json."""
+    return tenant_option(json_option(command))
+
+
+@dataclass
+class Session:
+    """One run of the command line."""
+
+    given_home: Path | None = None
+    debug: bool = False
+
+    @cached_property
+    def home(self) -> Path:
+        """The folder of --home, INDICIA_HOME, or the XDG data folder."""
+        from indicia.settings import default_home
+
+        return (self.given_home or default_home()).expanduser().absolute()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Defaults, config.toml of the home, INDICIA_*."""
+        from indicia import settings
+
+        return settings.read(self.home)
+
+    @property
+    def by(self) -> str:
+        """Who writes, as stamps show it."""
+        try:
+            return f"{getpass.getuser()} (command line)"
+        except (OSError, KeyError):
+            return "command line"
+
+    @contextmanager
+    def store(self, *, create: bool = False) -> Iterator[Store]:
+        """The home's store; StoreError says what to do where there is none."""
+        from indicia.model import Quotas
+        from indicia.store import Store
+
+        settings = self.settings
+        quotas = Quotas(settings.quota_definitions, settings.quota_indicators, settings.quota_patterns)
+        with Store.open(settings.database_url, create=create, quotas=quotas) as store:
+            yield store
+
+    @contextmanager
+    def tenant(self, name: str | None) -> Iterator[TenantStore]:
+        """The store as the named tenant sees it, or the only one."""
+        with self.store() as store:
+            yield store.tenant(name if name else _only(store))
+
+
+def _only(store: Store) -> str:
+    from indicia.errors import InputError
+
+    names = [tenant.name for tenant in store.tenants()]
+    if not names:
+        raise InputError("the store has no tenant yet; `indicia init --save FILE` makes one")
+    if len(names) > 1:
+        raise InputError(f"there are {len(names)} tenants; name one with --tenant: {', '.join(names)}")
+    return store.tenants()[0].uid
+
+
+pass_session = click.make_pass_decorator(Session)

@@ -1,0 +1,34 @@
+"""At rest: tables, migrations, and the only code that speaks SQL.
+
+    store = Store.open(settings.database_url)
+    tenant = store.tenant("contoso")
+    tenant.add_indicators([...], by="someone")
+
+`scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `alerts`,
+`clients` and `counting` work on a scope; `tenant.TenantStore` gives each of them its transaction;
+`directory` knows the tenants; `engine` the file, its locks and its faults; `migrate` its version.
+"""
+
+from indicia.store.nouns import (
+    Application,
+    Counts,
+    ImportState,
+    Recorded,
+    Secret,
+    SigningKey,
+    Tenant,
+)
+from indicia.store.store import Store
+from indicia.store.tenant import TenantStore
+
+__all__ = [
+    "Application",
+    "Counts",
+    "ImportState",
+    "Recorded",
+    "Secret",
+    "SigningKey",
+    "Store",
+    "Tenant",
+    "TenantStore",
+]

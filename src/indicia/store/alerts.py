@@ -1,0 +1,169 @@
+"""Detections and alerts of one tenant: recorded once however often they come, then read and worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from indicia import triage
+from indicia.errors import NotFound
+from indicia.model import Alert, AlertDefinition, AlertStatus, Detection
+from indicia.store import counting, rows
+from indicia.store.nouns import Recorded
+from indicia.store.scope import Scope
+from indicia.store.tables import alerts, detections, snapshots
+
+
+def record(scope: Scope, tenant_uid: str, found: Iterable[Detection]) -> Recorded:
+    """Store what is new of the detections and fold what raises into its alerts.
+
+    A detection id counts once for ever. One that was stored silent and now raises (another copy of its
+    event says more) is replaced by the raising one, so that the order of arrival does not matter.
+    """
+    fresh, risen = _news(scope, found)
+    now = rows.now()
+    kept = _Snapshots(scope)
+    _insert_detections(scope, fresh, kept, now)
+    for detection in risen:
+        values = rows.detection_values(detection) | {"snapshot_id": kept.number(detection)}
+        scope.update(detections, detections.c.detection_id == detection.id, **values)
+    outcome = _fold(scope, tenant_uid, [d for d in (*fresh, *risen) if d.raises], kept, now)
+    counting.move(scope, detections=len(fresh), alerts=len(outcome[0]))
+    return Recorded(len(fresh), *outcome)
+
+
+def page(
+    scope: Scope, tenant_uid: str, after: int, limit: int, definition_uid: str | None, status: AlertStatus | None
+) -> list[Alert]:
+    """Up to `limit` alerts with a number beyond `after`, in the order of numbers."""
+    query = scope.select(alerts).where(alerts.c.id > after).order_by(alerts.c.id).limit(limit)
+    if status is not None:
+        query = query.where(alerts.c.status == str(status))
+    if definition_uid is not None:
+        of_it = scope.select(snapshots, snapshots.c.id).where(snapshots.c.uid == definition_uid)
+        query = query.where(alerts.c.snapshot_id.in_(of_it))
+    found = scope.rows(query)
+    owners = _owners(scope, (row.snapshot_id for row in found))
+    return [rows.alert(row, owners[row.snapshot_id], tenant_uid) for row in found]
+
+
+def by_id(scope: Scope, tenant_uid: str, ids: Iterable[str]) -> dict[str, Alert]:
+    """Those of the alert ids that exist."""
+    found = scope.rows_in(scope.select(alerts), alerts.c.alert_id, ids)
+    owners = _owners(scope, (row.snapshot_id for row in found))
+    return {row.alert_id: rows.alert(row, owners[row.snapshot_id], tenant_uid) for row in found}
+
+
+def one(scope: Scope, tenant_uid: str, number_or_id: int | str) -> Alert:
+    """The alert of that number or id; NotFound where this tenant has none."""
+    column = alerts.c.id if isinstance(number_or_id, int) else alerts.c.alert_id
+    row = scope.row(scope.select(alerts).where(column == number_or_id))
+    if row is None:
+        raise NotFound(f"there is no alert {number_or_id}")
+    return rows.alert(row, _owners(scope, [row.snapshot_id])[row.snapshot_id], tenant_uid)
+
+
+def detections_page(
+    scope: Scope, tenant_uid: str, alert_id: str | None, raises: bool | None, after: int, limit: int
+) -> list[tuple[int, Detection]]:
+    """Up to `limit` detections beyond row `after`, each with its row number, in that order."""
+    query = scope.select(detections).where(detections.c.id > after).order_by(detections.c.id).limit(limit)
+    if alert_id is not None:
+        query = query.where(detections.c.alert_id == alert_id)
+    if raises is not None:
+        query = query.where(detections.c.raises == raises)
+    found = scope.rows(query)
+    owners = _owners(scope, (row.snapshot_id for row in found))
+    return [(row.id, rows.detection(row, owners[row.snapshot_id], tenant_uid)) for row in found]
+
+
+def change_status(scope: Scope, tenant_uid: str, number_or_id: int | str, status: AlertStatus) -> Alert:
+    """Where the alert stands from now on."""
+    before = one(scope, tenant_uid, number_or_id)
+    if before.status is status:
+        return before
+    now = rows.now()
+    scope.update(
+        alerts, alerts.c.alert_id == before.id, status=str(status), last_modified_at=rows.micros(now)
+    )
+    return replace(before, status=status, last_modified_at=now)
+
+
+class _Snapshots:
+    """Definitions as they were at the match: one row for each different content."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._numbers: dict[AlertDefinition, int] = {}
+
+    def number(self, detection: Detection) -> int:
+        definition = detection.indicator.definition
+        if definition not in self._numbers:
+            self._numbers[definition] = self._find_or_add(definition)
+        return self._numbers[definition]
+
+    def _find_or_add(self, definition: AlertDefinition) -> int:
+        values = rows.snapshot_values(definition)
+        query = self._scope.select(snapshots, snapshots.c.id)
+        row = self._scope.row(query.where(snapshots.c.digest == values["digest"]))
+        return self._scope.insert(snapshots, **values) if row is None else int(row[0])
+
+
+def _news(scope: Scope, found: Iterable[Detection]) -> tuple[list[Detection], list[Detection]]:
+    """Detections never stored, and those stored silent that raise now; each id once."""
+    best: dict[str, Detection] = {}
+    for detection in found:
+        before = best.get(detection.id)
+        if before is None or (detection.raises and not before.raises):
+            best[detection.id] = detection
+    table = detections.c
+    query = scope.select(detections, table.detection_id, table.raises)
+    stored = {row[0]: bool(row[1]) for row in scope.rows_in(query, table.detection_id, best)}
+    fresh = [detection for detection in best.values() if detection.id not in stored]
+    risen = [d for d in best.values() if d.raises and stored.get(d.id) is False]
+    return fresh, risen
+
+
+def _insert_detections(scope: Scope, new: Sequence[Detection], kept: _Snapshots, now: datetime) -> None:
+    made = [
+        rows.detection_values(detection)
+        | {"snapshot_id": kept.number(detection), "recorded_at": rows.micros(now)}
+        for detection in new
+    ]
+    if made:
+        scope.insert_many(detections, tuple(made[0]), (tuple(values.values()) for values in made))
+
+
+def _fold(
+    scope: Scope, tenant_uid: str, raising: Sequence[Detection], kept: _Snapshots, now: datetime
+) -> tuple[tuple[Alert, ...], tuple[Alert, ...], tuple[Alert, ...]]:
+    """Merge detections into their alerts: those opened, reopened and grown, as they now stand."""
+    before = by_id(scope, tenant_uid, (detection.alert_id for detection in raising))
+    after: dict[str, Alert] = dict(before)
+    first: dict[str, Detection] = {}
+    for detection in raising:
+        first.setdefault(detection.alert_id, detection)
+        after[detection.alert_id] = triage.merge(after.get(detection.alert_id), detection)
+    opened = [_open(scope, tenant_uid, after[key], kept.number(first[key]), now) for key in first if key not in before]
+    touched = [_keep(scope, after[key], now) for key in first if key in before]
+    reopened = tuple(a for a in touched if a.reopened_count > before[a.id].reopened_count)
+    grown = tuple(a for a in touched if a.reopened_count == before[a.id].reopened_count)
+    return tuple(opened), reopened, grown
+
+
+def _open(scope: Scope, tenant_uid: str, alert: Alert, snapshot_id: int, now: datetime) -> Alert:
+    stamps = {"created_at": rows.micros(now), "last_modified_at": rows.micros(now)}
+    number = scope.insert(alerts, snapshot_id=snapshot_id, **rows.alert_values(alert), **stamps)
+    return replace(alert, number=number, tenant=tenant_uid, created_at=now, last_modified_at=now)
+
+
+def _keep(scope: Scope, alert: Alert, now: datetime) -> Alert:
+    values = rows.alert_values(alert) | {"last_modified_at": rows.micros(now)}
+    scope.update(alerts, alerts.c.alert_id == alert.id, **values)
+    return replace(alert, last_modified_at=now)
+
+
+def _owners(scope: Scope, numbers: Iterable[int]) -> dict[int, AlertDefinition]:
+    found = scope.rows_in(scope.select(snapshots), snapshots.c.id, numbers)
+    return {row.id: rows.snapshot(row) for row in found}

@@ -1,0 +1,46 @@
+"""A tenant's counters and quotas: looked at before anything is written, moved in the same transaction."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column
+
+from indicia.errors import QuotaExceeded
+from indicia.model import Quotas
+from indicia.store.nouns import Counts
+from indicia.store.scope import Scope
+from indicia.store.tables import counters
+
+
+def counts(scope: Scope) -> Counts:
+    """What the tenant has."""
+    row = scope.row(scope.select(counters))
+    if row is None:
+        return Counts()
+    return Counts(row.definitions, row.indicators, row.patterns, row.alerts, row.detections)
+
+
+def move(scope: Scope, **by: int) -> None:
+    """Add to the counters, as `indicators=5, patterns=-1`."""
+    steps = {name: step for name, step in by.items() if step}
+    if not steps:
+        return
+    columns: dict[str, Column[int]] = {name: counters.c[name] for name in steps}
+    if not scope.update(counters, **{name: columns[name] + step for name, step in steps.items()}):
+        nothing = dict.fromkeys(("definitions", "indicators", "patterns", "alerts", "detections"), 0)
+        scope.insert(counters, **(nothing | steps))
+
+
+def room_for(scope: Scope, quotas: Quotas, *, definitions: int = 0, indicators: int = 0, patterns: int = 0) -> None:
+    """Raise QuotaExceeded with the figures unless that many more fit."""
+    have = counts(scope)
+    _check("alert definitions", have.definitions, definitions, quotas.definitions)
+    _check("indicators", have.indicators, indicators, quotas.indicators)
+    _check("indicators whose function is not Equals", have.patterns, patterns, quotas.patterns)
+
+
+def _check(what: str, have: int, more: int, quota: int) -> None:
+    if more > 0 and have + more > quota:
+        raise QuotaExceeded(
+            f"the tenant has {have} of {quota} {what}; {more} more do not fit. Nothing was stored: "
+            "delete some, or ask for a larger quota"
+        )

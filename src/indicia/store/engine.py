@@ -1,0 +1,198 @@
+"""One SQLite file: how it is opened, locked and committed, and what its faults are called in words.
+
+Readers see a snapshot and never wait (WAL). A writer takes the lock at its start (BEGIN IMMEDIATE), so that
+it either waits for its turn or fails before it has done anything; inside one process writers queue at a
+lock of our own, because SQLite's waiters poll. A commit is on disk when it returns (synchronous=FULL).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, TimeoutError  # noqa: A004 - SQLAlchemy's own name
+from sqlalchemy.pool import QueuePool
+
+from indicia.errors import StoreError
+
+BUSY_SECONDS = 15.0
+"""How long a writer waits for its turn."""
+PREFIX = "sqlite:///"
+BULK_CACHE_KIB = 512 * 1024
+"""Page cache while an import runs: the random inserts of its index then stay in memory."""
+BULK_WAL_PAGES = 64 * 1024
+"""Pages in the log before an import writes them home: fewer, larger, sorted writes (256 MiB)."""
+_CACHE_KIB = 16 * 1024
+_WAL_PAGES = 1000
+
+_PRAGMAS = (
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA cache_size=-{_CACHE_KIB}",
+    "PRAGMA temp_store=MEMORY",
+    f"PRAGMA journal_size_limit={64 * 1024 * 1024}",
+)
+
+_WORDS: tuple[tuple[str, str, int | None], ...] = (
+    ("SQLITE_BUSY", "another process is writing to {path} and did not finish in time; try again", 2),
+    ("SQLITE_LOCKED", "another process is writing to {path} and did not finish in time; try again", 2),
+    ("SQLITE_FULL", "no space left for {path}; make room on that disk, nothing was changed", None),
+    ("SQLITE_READONLY", "{path} cannot be written; check the owner and mode of the file and its folder", None),
+    ("SQLITE_CANTOPEN", "{path} cannot be opened; check that its folder exists and who may write there", None),
+    ("SQLITE_NOTADB", "{path} is not an Indicia store; name another home, or move that file away", None),
+    ("SQLITE_CORRUPT", "{path} is damaged; restore a backup (`sqlite3 FILE .recover` may save what is left)", None),
+    ("SQLITE_IOERR", "the disk of {path} reports an error; check the disk and its free space", None),
+)
+
+
+class Database:
+    """The engine of one SQLite file, safe for any number of threads."""
+
+    def __init__(self, url: str, *, create: bool, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path = _path(url, create=create)
+        self._busy_seconds = busy_seconds
+        self._turn = threading.Lock()
+        self._engine = _engine(self.path, busy_seconds)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection on one snapshot of the store."""
+        with self._in_words(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection that holds the write lock; committed at the end, undone by any exception."""
+        with self._in_words(), self._taking_turn():
+            with self._engine.connect() as connection:
+                connection.execution_options(indicia_write=True)
+                with connection.begin():
+                    yield connection
+
+    @contextmanager
+    def bulk(self) -> Iterator[Callable[[], AbstractContextManager[Connection]]]:
+        """As `writing`, many times over one connection with a larger cache and log; see BULK_CACHE_KIB."""
+        with self._in_words(), self._engine.connect() as connection:
+            raw = _raw(connection)
+            connection.execution_options(indicia_write=True)
+
+            @contextmanager
+            def begin() -> Iterator[Connection]:
+                with self._in_words(), self._taking_turn(), connection.begin():
+                    yield connection
+
+            try:
+                _tune(raw, BULK_CACHE_KIB, BULK_WAL_PAGES)
+                yield begin
+            finally:
+                _tune(raw, _CACHE_KIB, _WAL_PAGES)
+
+    @contextmanager
+    def schema_change(self) -> Iterator[Connection]:
+        """As `writing`, but references are checked at the end only: batch migrations rebuild tables."""
+        with self._in_words(), self._taking_turn(), self._engine.connect() as connection:
+            raw = _raw(connection)
+            raw.execute("PRAGMA foreign_keys=OFF")
+            try:
+                connection.execution_options(indicia_write=True)
+                with connection.begin():
+                    yield connection
+                    if raw.execute("PRAGMA foreign_key_check").fetchone():
+                        raise StoreError(f"{self.path} holds rows without their owner; it was not migrated")
+            finally:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+    def close(self) -> None:
+        """Give back every connection; the last one folds the log into the file."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _taking_turn(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self._busy_seconds):
+            raise StoreError(f"a longer write to {self.path} is still running; try again", retry_after=2)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            raise _in_words(error.orig, self.path) from error
+        except sqlite3.DatabaseError as error:
+            raise _in_words(error, self.path) from error
+        except TimeoutError as error:
+            raise StoreError("too many requests use the store at once; try again", retry_after=2) from error
+
+
+def _path(url: str, *, create: bool) -> Path:
+    """The file of a URL as `sqlite:////home/x/indicia.db`; made with mode 0600 where allowed and absent."""
+    if not url.startswith(PREFIX) or not url.removeprefix(PREFIX):
+        raise StoreError(f"{url!r} is not a store; this version knows {PREFIX}PATH only")
+    path = Path(url.removeprefix(PREFIX))
+    if not path.parent.is_dir():
+        raise StoreError(f"the folder {path.parent} does not exist; `indicia init` makes a home with its store")
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, not a store; name a file")
+    if not path.exists():
+        if not create:
+            raise StoreError(f"there is no store at {path}; `indicia init` makes one")
+        try:
+            # SQLite gives its log and shared memory the mode of the file.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise StoreError(f"{path} cannot be made: {error.strerror}; check who may write there") from None
+    return path
+
+
+def _engine(path: Path, busy_seconds: float) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=QueuePool,
+        pool_size=8,
+        max_overflow=56,  # the thread pool of the service has 40
+        pool_timeout=30,
+        connect_args={"check_same_thread": False, "timeout": busy_seconds},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(raw: sqlite3.Connection, _record: Any) -> None:
+        raw.isolation_level = None  # BEGIN is ours to say
+        if raw.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            raw.execute("PRAGMA journal_mode=WAL")
+        for pragma in _PRAGMAS:
+            raw.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("indicia_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _raw(connection: Connection) -> sqlite3.Connection:
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
+
+
+def _tune(raw: sqlite3.Connection, cache_kib: int, wal_pages: int) -> None:
+    raw.execute(f"PRAGMA cache_size=-{cache_kib}")
+    raw.execute(f"PRAGMA wal_autocheckpoint={wal_pages}")
+
+
+def _in_words(error: BaseException | None, path: Path) -> BaseException:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    for prefix, words, retry_after in _WORDS:
+        if name.startswith(prefix):
+            return StoreError(words.format(path=path), retry_after=retry_after)
+    return StoreError(f"{path}: {error}; please report this")

@@ -1,0 +1,197 @@
+"""Indicators of one tenant. Every function works inside the transaction of its scope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import true
+
+from indicia.errors import InvalidValue, NotFound
+from indicia.model import AlertDefinition, Indicator, Quotas
+from indicia.store import counting, definitions, rows
+from indicia.store.scope import Scope
+from indicia.store.tables import indicators
+
+Changes = Mapping[str, object] | Callable[[Indicator], Mapping[str, object]]
+_CHANGEABLE = frozenset(
+    {
+        "type",
+        "value",
+        "canonical",
+        "function",
+        "enabled",
+        "valid_from",
+        "expires_at",
+        "source",
+        "definition_id",
+    }
+)
+_TOGETHER = frozenset({"type", "value", "canonical", "function"})
+
+
+def page(scope: Scope, after: int, limit: int, definition_id: int | None) -> list[Indicator]:
+    """Up to `limit` indicators with an id beyond `after`, in the order of ids; of one definition or all."""
+    table = indicators
+    query = scope.select(table).where(table.c.id > after).order_by(table.c.id).limit(limit)
+    if definition_id is not None:
+        query = query.where(table.c.definition_id == definition_id)
+    found = scope.rows(query)
+    owners = definitions.by_id(scope, (row.definition_id for row in found))
+    return [rows.indicator(row, owners[row.definition_id]) for row in found]
+
+
+def one(scope: Scope, indicator_id: int) -> Indicator:
+    """NotFound where this tenant has none of that id."""
+    row = scope.row(scope.select(indicators).where(indicators.c.id == indicator_id))
+    if row is None:
+        raise NotFound(f"there is no IndicatorsOfCompromise({indicator_id})")
+    return rows.indicator(row, definitions.one(scope, row.definition_id))
+
+
+def add(scope: Scope, new: Sequence[Indicator], by: str, quotas: Quotas) -> list[Indicator]:
+    """All or none; ids and stamps are made here. NotFound names a definition that is not the tenant's."""
+    patterns = sum(found.function != rows.EQUALS for found in new)
+    counting.room_for(scope, quotas, indicators=len(new), patterns=patterns)
+    owners = definitions.by_id(scope, {found.definition.id for found in new})
+    for index, found in enumerate(new):
+        if found.definition.id not in owners:
+            raise NotFound(f"there is no AlertDefinitions({found.definition.id})", target=f"[{index}]")
+    created_at = rows.now()
+    ids = insert(scope, new, None, rows.micros(created_at), by)
+    counting.move(scope, indicators=len(new), patterns=patterns)
+    return [
+        replace(
+            found,
+            id=number,
+            definition=owners[found.definition.id],
+            created_at=created_at,
+            created_by=by,
+            last_modified_at=None,
+            last_modified_by=None,
+        )
+        for number, found in zip(ids, new, strict=True)
+    ]
+
+
+def insert(
+    scope: Scope, new: Sequence[Indicator], definition_id: int | None, created_at: int, by: str
+) -> range:
+    """Write rows and nothing else (no counters); under their own definitions where none is named."""
+    ids = scope.reserve_ids(indicators, len(new))
+    make = rows.indicator_tuple
+    if definition_id is None:
+        made = (
+            make(found, number, found.definition.id, created_at, by)
+            for number, found in zip(ids, new, strict=True)
+        )
+    else:
+        made = (
+            make(found, number, definition_id, created_at, by) for number, found in zip(ids, new, strict=True)
+        )
+    scope.insert_many(indicators, rows.INDICATOR_COLUMNS, made)
+    return ids
+
+
+def change(scope: Scope, indicator_id: int, changes: Changes, by: str, quotas: Quotas) -> Indicator:
+    """Set attributes of one indicator; a function is asked for them with the indicator as it stands.
+
+    Who changes type, value or function must give the canonical form that follows.
+    """
+    before = one(scope, indicator_id)
+    wanted = changes(before) if callable(changes) else changes
+    for name in wanted:
+        if name not in _CHANGEABLE:
+            raise InvalidValue(f"{name} cannot be changed", target=name)
+    if "definition_id" in wanted:
+        definitions.one(scope, int(str(wanted["definition_id"])))
+    if wanted.keys() & _TOGETHER and "canonical" not in wanted:
+        raise TypeError("type, value and function are changed together with the canonical form")
+    values = rows.column_values(wanted)
+    if "canonical" in wanted:
+        values["canonical_key"] = rows.canonical_key(str(wanted["canonical"]))
+    step = _pattern(str(wanted.get("function", before.function))) - _pattern(before.function)
+    counting.room_for(scope, quotas, patterns=step)
+    counting.move(scope, patterns=step)
+    _write(scope, indicator_id, values, by)
+    return one(scope, indicator_id)
+
+
+def move(scope: Scope, indicator_id: int, definition_id: int, by: str) -> Indicator:
+    """Put one indicator under another definition of the same tenant."""
+    one(scope, indicator_id)
+    definitions.one(scope, definition_id)
+    _write(scope, indicator_id, {"definition_id": definition_id}, by)
+    return one(scope, indicator_id)
+
+
+def delete(scope: Scope, indicator_id: int) -> None:
+    """One indicator; NotFound where this tenant has none of that id."""
+    before = one(scope, indicator_id)
+    scope.delete(indicators, indicators.c.id == indicator_id)
+    counting.move(scope, indicators=-1, patterns=-_pattern(before.function))
+
+
+def matchable(scope: Scope) -> Iterator[Indicator]:
+    """Enabled indicators of enabled definitions, without their stamps, in the order of ids.
+
+    Built for speed: columns by place, and one object for each definition.
+    """
+    owners = {number: owner for number, owner in definitions.every(scope).items() if owner.enabled}
+    table = indicators.c
+    query = (
+        scope.select(
+            indicators,
+            table.id,
+            table.definition_id,
+            table.type,
+            table.value,
+            table.canonical,
+            table.function,
+            table.valid_from,
+            table.expires_at,
+            table.source,
+        )
+        .where(table.enabled == true())
+        .order_by(table.id)
+    )
+    for part in scope.stream(query):
+        for row in part:
+            owner = owners.get(row[1])
+            if owner is not None:
+                yield _matchable(row, owner)
+
+
+def _matchable(row: Sequence[object], owner: AlertDefinition) -> Indicator:
+    number, _, type_, value, canonical, function, valid_from, expires_at, source = row
+    return Indicator(
+        rows.TYPES[type_],
+        value,
+        canonical,
+        rows.FUNCTIONS[function],
+        owner,
+        number,
+        True,
+        rows.when_or_none(valid_from),
+        rows.when_or_none(expires_at),
+        source,
+    )
+
+
+def known(scope: Scope, definition_id: int, new: Iterable[Indicator]) -> set[tuple[str, str, str]]:
+    """(type, function, canonical) of those that the definition has already."""
+    table = indicators.c
+    query = scope.select(indicators, table.type, table.function, table.canonical).where(
+        table.definition_id == definition_id
+    )
+    keys = (rows.canonical_key(found.canonical) for found in new)
+    return {(row[0], row[1], row[2]) for row in scope.rows_in(query, table.canonical_key, keys)}
+
+
+def _pattern(function: str) -> int:
+    return int(function != rows.EQUALS)
+
+
+def _write(scope: Scope, indicator_id: int, values: dict[str, object], by: str) -> None:
+    stamps = {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
+    scope.update(indicators, indicators.c.id == indicator_id, **values, **stamps)

@@ -1,0 +1,54 @@
+"""Which version the tables are, and bringing older ones up to date.
+
+Alembic is slow to import and is needed only when something is to be done, so the version is read here and
+compared with VERSIONS; a test holds that list against the migrations themselves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlalchemy import Connection, inspect
+
+from indicia.errors import StoreError
+from indicia.store.engine import Database
+
+VERSIONS = ("0001",)
+"""Every migration, oldest first."""
+HEAD = VERSIONS[-1]
+
+
+def up_to_date(database: Database) -> None:
+    """Bring the tables to HEAD; StoreError for a store of a newer version or of another program."""
+    with database.reading() as connection:
+        version = _version(connection, database)
+    if version != HEAD:
+        with database.schema_change() as connection:
+            if _version(connection, database) != HEAD:  # another process may have been quicker
+                _upgrade(connection)
+
+
+def _version(connection: Connection, database: Database) -> str | None:
+    """The version of the tables; None for a file without any."""
+    found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+    if not found:
+        return None
+    if "alembic_version" not in found:
+        raise StoreError(f"{database.path} is a database of another program; name another home")
+    version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if version is not None and version not in VERSIONS:
+        raise StoreError(
+            f"{database.path} was made by a newer Indicia (its tables are {version}, this one knows up to "
+            f"{HEAD}); install that version, or name another home"
+        )
+    return None if version is None else str(version)
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - a quarter of a second that most starts do not need
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "indicia:store/migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

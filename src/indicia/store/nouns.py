@@ -1,0 +1,110 @@
+"""What the store keeps beside the nouns of `indicia.model`: tenants, applications, keys, and what calls answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from indicia.model import Alert
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One customer of the service; nothing of another one is ever seen."""
+
+    id: int
+    uid: str
+    """UUID in lower case; the tenant id of tokens and of detection ids."""
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A client secret of an application. Its text is shown once and never stored."""
+
+    id: int
+    hash: str
+    """What `auth.secrets` made of it."""
+    hint: str
+    """The first characters, so that a person tells two secrets apart."""
+    description: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        """Neither revoked nor expired at `now` (UTC)."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Something that asks for tokens, by its client id."""
+
+    client_id: str
+    tenant_uid: str
+    name: str
+    roles: tuple[str, ...]
+    created_at: datetime
+    revoked_at: datetime | None
+    secrets: tuple[Secret, ...]
+    """Oldest first, those no longer valid too."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key that signs tokens."""
+
+    kid: str
+    private_pem: str
+    created_at: datetime
+    retired_at: datetime | None
+    """From then on it signs nothing; it is still published until its last token has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows a tenant has; kept by every write in its own transaction, so reading is one row."""
+
+    definitions: int = 0
+    indicators: int = 0
+    patterns: int = 0
+    """Indicators whose function is not Equals."""
+    alerts: int = 0
+    detections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportState:
+    """How far an import of one file under one definition has come."""
+
+    key: str
+    definition_id: int
+    position: int
+    """The reader's place (by default rows consumed) up to which everything is stored."""
+    added: int
+    known: int
+    """Rows skipped because the same type, function and canonical value were there already."""
+    finished: bool
+    started_at: datetime
+    last_modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one call of `record` changed. A replay of the same detections changes nothing."""
+
+    new_detections: int
+    """Detections that were not stored before, silent ones included."""
+    opened: tuple[Alert, ...]
+    """Alerts that did not exist before, as they now stand."""
+    reopened: tuple[Alert, ...]
+    """Alerts that were Resolved, as they now stand."""
+    grown: tuple[Alert, ...]
+    """Other alerts that got detections, as they now stand."""
+
+    @property
+    def new_alerts(self) -> int:
+        """How many alerts were opened."""
+        return len(self.opened)

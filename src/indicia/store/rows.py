@@ -1,0 +1,374 @@
+"""Rows of the tables to nouns and back. Times: microseconds since 1970 UTC in rows, aware datetimes in nouns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import Row
+
+from indicia.model import (
+    Alert,
+    AlertDefinition,
+    AlertStatus,
+    Category,
+    Detection,
+    DetectionFunction,
+    Evidence,
+    GroupBy,
+    Indicator,
+    IndicatorType,
+    Role,
+    Severity,
+    Side,
+    TimeNote,
+)
+from indicia.store.nouns import Application, ImportState, Secret, SigningKey, Tenant
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+TYPES: dict[str, IndicatorType] = {str(member): member for member in IndicatorType}
+FUNCTIONS: dict[str, DetectionFunction] = {str(member): member for member in DetectionFunction}
+EQUALS = str(DetectionFunction.EQUALS)
+
+DEFINITION_CONTENT = (
+    "uid",
+    "name",
+    "title",
+    "severity",
+    "category",
+    "internal_description",
+    "ux_description",
+    "recommended_action",
+    "enabled",
+    "group_by",
+    "window_seconds",
+)
+INDICATOR_COLUMNS = (
+    "id",
+    "definition_id",
+    "type",
+    "value",
+    "canonical",
+    "canonical_key",
+    "function",
+    "enabled",
+    "valid_from",
+    "expires_at",
+    "source",
+    "created_at",
+    "created_by",
+)
+_TIMES = frozenset({"valid_from", "expires_at", "created_at", "last_modified_at"})
+_ENUMS = frozenset({"severity", "category", "group_by", "type", "function"})
+
+
+def micros(time: datetime) -> int:
+    """Microseconds since 1970 UTC of an aware datetime, exactly."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def micros_or_none(time: datetime | None) -> int | None:
+    """As `micros`; None stays None."""
+    return None if time is None else (time - _EPOCH) // _MICROSECOND
+
+
+def when(value: int) -> datetime:
+    """The aware datetime of microseconds since 1970 UTC."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def when_or_none(value: int | None) -> datetime | None:
+    """As `when`; None stays None."""
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def now() -> datetime:
+    """UTC, to the microsecond, so that what was written reads back the same."""
+    return datetime.now(UTC)
+
+
+def canonical_key(canonical: str) -> int:
+    """A signed 64-bit digest of a canonical value: what the index of values holds."""
+    digest = blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def column_values(changes: Mapping[str, object]) -> dict[str, object]:
+    """Attributes of a noun as its columns hold them."""
+    values: dict[str, object] = {}
+    for name, value in changes.items():
+        if name in _TIMES:
+            assert value is None or isinstance(value, datetime)
+            values[name] = micros_or_none(value)
+        else:
+            values[name] = str(value) if name in _ENUMS else value
+    return values
+
+
+def definition_values(definition: AlertDefinition) -> dict[str, object]:
+    """What a definition says, as columns; without id and stamps."""
+    return column_values({name: getattr(definition, name) for name in DEFINITION_CONTENT})
+
+
+def definition(row: Row[Any]) -> AlertDefinition:
+    """A row of `definitions`."""
+    return _definition(row, row.id)
+
+
+def snapshot(row: Row[Any]) -> AlertDefinition:
+    """A row of `snapshots`: the definition as it was."""
+    return _definition(row, row.definition_id)
+
+
+def _definition(row: Row[Any], definition_id: int) -> AlertDefinition:
+    return AlertDefinition(
+        uid=row.uid,
+        name=row.name,
+        title=row.title,
+        severity=Severity(row.severity),
+        category=Category(row.category),
+        id=definition_id,
+        internal_description=row.internal_description,
+        ux_description=row.ux_description,
+        recommended_action=row.recommended_action,
+        enabled=bool(row.enabled),
+        group_by=GroupBy(row.group_by),
+        window_seconds=row.window_seconds,
+        created_at=when(row.created_at),
+        created_by=row.created_by,
+        last_modified_at=when_or_none(row.last_modified_at),
+        last_modified_by=row.last_modified_by,
+    )
+
+
+def snapshot_values(definition: AlertDefinition) -> dict[str, object]:
+    """A definition as a row of `snapshots`, with the digest of everything in it."""
+    stamps = {
+        "definition_id": definition.id,
+        "created_at": micros_or_none(definition.created_at) or 0,
+        "created_by": definition.created_by,
+        "last_modified_at": micros_or_none(definition.last_modified_at),
+        "last_modified_by": definition.last_modified_by,
+    }
+    values = definition_values(definition) | stamps
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True)
+    return values | {"digest": blake2b(text.encode(), digest_size=32).hexdigest()}
+
+
+def indicator(row: Row[Any], owner: AlertDefinition) -> Indicator:
+    """A row of `indicators` and the definition that it belongs to."""
+    return Indicator(
+        type=TYPES[row.type],
+        value=row.value,
+        canonical=row.canonical,
+        function=FUNCTIONS[row.function],
+        definition=owner,
+        id=row.id,
+        enabled=bool(row.enabled),
+        valid_from=when_or_none(row.valid_from),
+        expires_at=when_or_none(row.expires_at),
+        source=row.source,
+        created_at=when(row.created_at),
+        created_by=row.created_by,
+        last_modified_at=when_or_none(row.last_modified_at),
+        last_modified_by=row.last_modified_by,
+    )
+
+
+def indicator_tuple(
+    indicator: Indicator, row_id: int, definition_id: int, created_at: int, created_by: str
+) -> tuple[object, ...]:
+    """An indicator in the order of INDICATOR_COLUMNS; plain, because millions pass here."""
+    canonical = indicator.canonical
+    return (
+        row_id,
+        definition_id,
+        str(indicator.type),
+        indicator.value,
+        canonical,
+        canonical_key(canonical),
+        str(indicator.function),
+        indicator.enabled,
+        micros_or_none(indicator.valid_from),
+        micros_or_none(indicator.expires_at),
+        indicator.source,
+        created_at,
+        created_by,
+    )
+
+
+def evidence_text(evidence: tuple[Evidence, ...]) -> str:
+    """JSON of the evidence of a detection."""
+    return json.dumps(
+        [{name.name: getattr(piece, name.name) for name in fields(piece)} for piece in evidence],
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def _evidence(text: str) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(
+            path=piece["path"],
+            role=Role(piece["role"]),
+            side=None if piece["side"] is None else Side(piece["side"]),
+            matched=piece["matched"],
+            raises=piece["raises"],
+        )
+        for piece in json.loads(text)
+    )
+
+
+def detection_values(detection: Detection) -> dict[str, object]:
+    """A detection as a row of `detections`, without snapshot and time of recording."""
+    found = detection.indicator
+    return {
+        "detection_id": detection.id,
+        "alert_id": detection.alert_id,
+        "event_id": detection.event_id,
+        "raises": detection.raises,
+        "source": detection.source,
+        "line": detection.line,
+        "event_time": micros_or_none(detection.event_time),
+        "time_note": None if detection.time_note is None else str(detection.time_note),
+        "machine": detection.machine,
+        "schema": detection.schema,
+        "window": detection.window,
+        "evidence": evidence_text(detection.evidence),
+        "indicator_id": found.id,
+        "indicator_type": str(found.type),
+        "indicator_value": found.value,
+        "indicator_canonical": found.canonical,
+        "indicator_function": str(found.function),
+        "indicator_valid_from": micros_or_none(found.valid_from),
+        "indicator_expires_at": micros_or_none(found.expires_at),
+        "indicator_source": found.source,
+    }
+
+
+def detection(row: Row[Any], owner: AlertDefinition, tenant_uid: str) -> Detection:
+    """A row of `detections`, and the definition as it was."""
+    return Detection(
+        id=row.detection_id,
+        alert_id=row.alert_id,
+        event_id=row.event_id,
+        raises=bool(row.raises),
+        source=row.source,
+        line=row.line,
+        event_time=when_or_none(row.event_time),
+        time_note=None if row.time_note is None else TimeNote(row.time_note),
+        machine=row.machine,
+        indicator=Indicator(
+            type=TYPES[row.indicator_type],
+            value=row.indicator_value,
+            canonical=row.indicator_canonical,
+            function=FUNCTIONS[row.indicator_function],
+            definition=owner,
+            id=row.indicator_id,
+            valid_from=when_or_none(row.indicator_valid_from),
+            expires_at=when_or_none(row.indicator_expires_at),
+            source=row.indicator_source,
+        ),
+        evidence=_evidence(row.evidence),
+        schema=row.schema,
+        tenant=tenant_uid,
+        window=row.window,
+    )
+
+
+def alert_values(alert: Alert) -> dict[str, object]:
+    """An alert as a row of `alerts`, without snapshot and stamps."""
+    return {
+        "alert_id": alert.id,
+        "machine": alert.machine,
+        "group": alert.group,
+        "window": alert.window,
+        "first_seen": micros_or_none(alert.first_seen),
+        "last_seen": micros_or_none(alert.last_seen),
+        "detection_count": alert.detection_count,
+        "indicators": json.dumps(alert.indicators, ensure_ascii=False),
+        "status": str(alert.status),
+        "reopened_count": alert.reopened_count,
+    }
+
+
+def alert(row: Row[Any], owner: AlertDefinition, tenant_uid: str) -> Alert:
+    """A row of `alerts`, and the definition as it was."""
+    return Alert(
+        id=row.alert_id,
+        definition=owner,
+        machine=row.machine,
+        group=row.group,
+        window=row.window,
+        first_seen=when_or_none(row.first_seen),
+        last_seen=when_or_none(row.last_seen),
+        detection_count=row.detection_count,
+        indicators=tuple(json.loads(row.indicators)),
+        status=AlertStatus(row.status),
+        reopened_count=row.reopened_count,
+        created_at=when(row.created_at),
+        last_modified_at=when(row.last_modified_at),
+        tenant=tenant_uid,
+        number=row.id,
+    )
+
+
+def tenant(row: Row[Any]) -> Tenant:
+    """A row of `tenants`."""
+    return Tenant(id=row.id, uid=row.uid, name=row.name, created_at=when(row.created_at))
+
+
+def secret(row: Row[Any]) -> Secret:
+    """A row of `secrets`."""
+    return Secret(
+        id=row.id,
+        hash=row.hash,
+        hint=row.hint,
+        description=row.description,
+        created_at=when(row.created_at),
+        expires_at=when_or_none(row.expires_at),
+        revoked_at=when_or_none(row.revoked_at),
+    )
+
+
+def application(row: Row[Any], tenant_uid: str, secrets: tuple[Secret, ...]) -> Application:
+    """A row of `applications` and its secrets."""
+    return Application(
+        client_id=row.client_id,
+        tenant_uid=tenant_uid,
+        name=row.name,
+        roles=tuple(json.loads(row.roles)),
+        created_at=when(row.created_at),
+        revoked_at=when_or_none(row.revoked_at),
+        secrets=secrets,
+    )
+
+
+def signing_key(row: Row[Any]) -> SigningKey:
+    """A row of `signing_keys`."""
+    return SigningKey(
+        kid=row.kid,
+        private_pem=row.private_pem,
+        created_at=when(row.created_at),
+        retired_at=when_or_none(row.retired_at),
+    )
+
+
+def import_state(row: Row[Any]) -> ImportState:
+    """A row of `imports`."""
+    return ImportState(
+        key=row.key,
+        definition_id=row.definition_id,
+        position=row.position,
+        added=row.added,
+        known=row.known,
+        finished=bool(row.finished),
+        started_at=when(row.started_at),
+        last_modified_at=when(row.last_modified_at),
+    )

@@ -1,0 +1,95 @@
+"""The whole store: opening it, the tenants, and what the token endpoint asks before it knows a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from indicia.model import Quotas
+from indicia.store import directory, migrate
+from indicia.store.engine import BUSY_SECONDS, Database
+from indicia.store.nouns import Application, SigningKey, Tenant
+from indicia.store.tenant import TenantStore
+
+
+class Store:
+    """One database with all its tenants; safe for any number of threads and processes."""
+
+    def __init__(self, database: Database, quotas: Quotas) -> None:
+        self._database = database
+        self.quotas = quotas
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        create: bool = True,
+        quotas: Quotas | None = None,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> Self:
+        """Open the store of a URL as `sqlite:////home/x/indicia.db` and bring its tables up to date.
+
+        An absent file is made, mode 0600 (StoreError with `create=False`). StoreError, which says what to
+        do, for an absent folder, a disk that cannot be written, a file that is no store, and a store of a
+        newer version. A writer waits `busy_seconds` for others before it gives up.
+        """
+        database = Database(url, create=create, busy_seconds=busy_seconds)
+        try:
+            migrate.up_to_date(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, quotas or Quotas())
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def tenants(self) -> list[Tenant]:
+        """Every tenant, oldest first."""
+        with self._database.reading() as connection:
+            return directory.tenants(connection)
+
+    def add_tenant(self, name: str) -> Tenant:
+        """A new tenant with a uid made here; InvalidValue where the name is taken or empty."""
+        with self._database.writing() as connection:
+            return directory.add_tenant(connection, name)
+
+    def tenant(self, uid_or_name: str) -> TenantStore:
+        """The store as that tenant sees it; NotFound."""
+        with self._database.reading() as connection:
+            found = directory.tenant(connection, uid_or_name)
+        return TenantStore(self._database, found, self.quotas)
+
+    def application(self, client_id: str) -> Application | None:
+        """Whose client id it is, with roles and secrets (hashes), revoked ones too; None where unknown."""
+        with self._database.reading() as connection:
+            return directory.application(connection, client_id)
+
+    def signing_keys(self) -> Sequence[SigningKey]:
+        """Every key that signs or signed tokens, newest first."""
+        with self._database.reading() as connection:
+            return directory.signing_keys(connection)
+
+    def add_signing_key(self, kid: str, private_pem: str) -> SigningKey:
+        """Keep a new private key (PEM); InvalidValue where there is one of that kid."""
+        with self._database.writing() as connection:
+            return directory.add_signing_key(connection, kid, private_pem)
+
+    def retire_signing_key(self, kid: str) -> None:
+        """It signs nothing from now on and is still published; NotFound."""
+        with self._database.writing() as connection:
+            directory.retire_signing_key(connection, kid)

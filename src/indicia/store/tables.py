@@ -1,0 +1,275 @@
+"""The tables. SQLite and PostgreSQL take them alike; the migrations make them, a test compares the two.
+
+Conventions: `id` is a 64-bit identity and never used twice; times are microseconds since 1970 UTC as
+BIGINT; lists are JSON as TEXT; every table of a tenant carries `tenant_id`, and a reference from one of
+them to another holds both columns, so that the database itself refuses a row that mixes two tenants.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+METADATA = MetaData(naming_convention=NAMING)
+
+Identity = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite numbers rows itself only where the type is exactly INTEGER."""
+
+
+def _id() -> Column[int]:
+    return Column("id", Identity, primary_key=True, autoincrement=True)
+
+
+def _tenant() -> Column[int]:
+    return Column("tenant_id", Identity, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _stamps() -> tuple[Column[int], Column[str], Column[int], Column[str]]:
+    """Who made the row and who changed it last; null until the first change (contract)."""
+    return (
+        _time("created_at"),
+        Column("created_by", Text, nullable=False),
+        _time("last_modified_at", nullable=True),
+        Column("last_modified_by", Text),
+    )
+
+
+def _definition_columns() -> tuple[Column[str] | Column[bool] | Column[int] | Column[str | None], ...]:
+    """What a definition says; its snapshots say the same."""
+    return (
+        Column("uid", String(36), nullable=False),
+        Column("name", Text, nullable=False),
+        Column("title", Text, nullable=False),
+        Column("severity", String(32), nullable=False),
+        Column("category", String(40), nullable=False),
+        Column("internal_description", Text, nullable=False),
+        Column("ux_description", Text, nullable=False),
+        Column("recommended_action", Text),
+        Column("enabled", Boolean, nullable=False),
+        Column("group_by", String(16), nullable=False),
+        Column("window_seconds", BigInteger, nullable=False),
+    )
+
+
+tenants = Table(
+    "tenants",
+    METADATA,
+    _id(),
+    Column("uid", String(36), nullable=False, unique=True),
+    Column("name", Text, nullable=False, unique=True),
+    _time("created_at"),
+    sqlite_autoincrement=True,
+)
+
+signing_keys = Table(
+    "signing_keys",
+    METADATA,
+    _id(),
+    Column("kid", String(64), nullable=False, unique=True),
+    Column("private_pem", Text, nullable=False),
+    _time("created_at"),
+    _time("retired_at", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+applications = Table(
+    "applications",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("client_id", String(36), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("roles", Text, nullable=False),  # JSON list of strings
+    _time("created_at"),
+    _time("revoked_at", nullable=True),
+    UniqueConstraint("tenant_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+secrets = Table(
+    "secrets",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("application_id", Identity, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "application_id"], ["applications.tenant_id", "applications.id"], ondelete="CASCADE"
+    ),
+    Index(None, "tenant_id", "application_id"),
+    sqlite_autoincrement=True,
+)
+
+definitions = Table(
+    "definitions",
+    METADATA,
+    _id(),
+    _tenant(),
+    *_definition_columns(),
+    *_stamps(),
+    UniqueConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "uid"),
+    sqlite_autoincrement=True,
+)
+
+indicators = Table(
+    "indicators",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("definition_id", Identity, nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("canonical", Text, nullable=False),
+    # A digest of canonical: an index over the text itself would be three times as large, and PostgreSQL
+    # refuses index entries beyond 2,704 bytes.
+    Column("canonical_key", BigInteger, nullable=False),
+    Column("function", String(16), nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    _time("valid_from", nullable=True),
+    _time("expires_at", nullable=True),
+    Column("source", Text),
+    *_stamps(),
+    ForeignKeyConstraint(
+        ["tenant_id", "definition_id"], ["definitions.tenant_id", "definitions.id"], ondelete="CASCADE"
+    ),
+    Index(None, "tenant_id", "id"),
+    Index(None, "tenant_id", "definition_id", "id"),
+    Index(None, "tenant_id", "canonical_key"),
+    sqlite_autoincrement=True,
+)
+
+imports = Table(
+    "imports",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("key", String(128), nullable=False),
+    Column("definition_id", Identity, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("added", BigInteger, nullable=False),
+    Column("known", BigInteger, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    _time("started_at"),
+    _time("last_modified_at"),
+    UniqueConstraint("tenant_id", "definition_id", "key"),
+    ForeignKeyConstraint(
+        ["tenant_id", "definition_id"], ["definitions.tenant_id", "definitions.id"], ondelete="CASCADE"
+    ),
+    sqlite_autoincrement=True,
+)
+
+snapshots = Table(  # definitions as they were when something matched; outlive them
+    "snapshots",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("digest", String(64), nullable=False),
+    Column("definition_id", BigInteger, nullable=False),  # no reference: the definition may be gone
+    *_definition_columns(),
+    *_stamps(),
+    UniqueConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "digest"),
+    sqlite_autoincrement=True,
+)
+
+alerts = Table(
+    "alerts",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("alert_id", String(32), nullable=False),
+    Column("snapshot_id", Identity, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("group", Text, nullable=False),
+    Column("window", Text, nullable=False),
+    _time("first_seen", nullable=True),
+    _time("last_seen", nullable=True),
+    Column("detection_count", BigInteger, nullable=False),
+    Column("indicators", Text, nullable=False),  # JSON list of canonical values
+    Column("status", String(16), nullable=False),
+    Column("reopened_count", BigInteger, nullable=False),
+    _time("created_at"),
+    _time("last_modified_at"),
+    UniqueConstraint("tenant_id", "alert_id"),
+    ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
+    Index(None, "tenant_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+detections = Table(
+    "detections",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("detection_id", String(32), nullable=False),
+    Column("alert_id", String(32), nullable=False),  # no reference: silent detections open no alert
+    Column("event_id", String(32), nullable=False),
+    Column("raises", Boolean, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("line", BigInteger, nullable=False),
+    _time("event_time", nullable=True),
+    Column("time_note", String(16)),
+    Column("machine", Text, nullable=False),
+    Column("schema", String(64), nullable=False),
+    Column("window", Text, nullable=False),
+    Column("evidence", Text, nullable=False),  # JSON list of {path, role, side, matched, raises}
+    Column("snapshot_id", Identity, nullable=False),
+    # The indicator as it was; no reference: it may be gone.
+    Column("indicator_id", BigInteger, nullable=False),
+    Column("indicator_type", String(16), nullable=False),
+    Column("indicator_value", Text, nullable=False),
+    Column("indicator_canonical", Text, nullable=False),
+    Column("indicator_function", String(16), nullable=False),
+    Column("indicator_valid_from", BigInteger),
+    Column("indicator_expires_at", BigInteger),
+    Column("indicator_source", Text),
+    _time("recorded_at"),
+    UniqueConstraint("tenant_id", "detection_id"),
+    ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
+    Index(None, "tenant_id", "id"),
+    Index(None, "tenant_id", "alert_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+counters = Table(  # what a tenant has, kept by every write in its own transaction
+    "counters",
+    METADATA,
+    Column("tenant_id", Identity, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("definitions", BigInteger, nullable=False),
+    Column("indicators", BigInteger, nullable=False),
+    Column("patterns", BigInteger, nullable=False),
+    Column("alerts", BigInteger, nullable=False),
+    Column("detections", BigInteger, nullable=False),
+)
+
+OF_TENANTS = frozenset(table for table in METADATA.tables.values() if "tenant_id" in table.c)
+"""Tables that only `scope.Scope` may reach."""

@@ -1,0 +1,282 @@
+"""Everything that one tenant can do with its store. Each call is one transaction unless it says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import Connection
+
+from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Indicator, Quotas
+from indicia.store import alerts, clients, counting, definitions, imports, indicators
+from indicia.store.engine import Database
+from indicia.store.nouns import Application, Counts, ImportState, Recorded, Secret, Tenant
+from indicia.store.scope import Scope
+
+PAGE = 1000
+"""Rows of a page unless the caller says otherwise."""
+BATCH = 50_000
+"""Indicators of one transaction of an import."""
+
+
+class TenantStore:
+    """The store as one tenant sees it; safe for any number of threads.
+
+    Lists are pages: at most `limit` rows with an id beyond `after`, in the order of ids; the last id of a
+    page is the next `after`; a page shorter than `limit` is the last one. What another tenant has is
+    NotFound here. StoreError (503) where the disk or another writer is in the way; nothing is half done.
+    """
+
+    def __init__(self, database: Database, tenant: Tenant, quotas: Quotas) -> None:
+        self._database = database
+        self.tenant = tenant
+        self.quotas = quotas
+
+    @property
+    def uid(self) -> str:
+        """The tenant's uid, as tokens and detection ids have it."""
+        return self.tenant.uid
+
+    @property
+    def name(self) -> str:
+        """The tenant's name."""
+        return self.tenant.name
+
+    # Alert definitions
+
+    def definitions(self, *, after: int = 0, limit: int = PAGE) -> list[AlertDefinition]:
+        """A page of alert definitions."""
+        with self._reading() as scope:
+            return definitions.page(scope, after, limit)
+
+    def definition(self, definition_id: int) -> AlertDefinition:
+        """One alert definition; NotFound."""
+        with self._reading() as scope:
+            return definitions.one(scope, definition_id)
+
+    def definitions_by_id(self, ids: Iterable[int]) -> dict[int, AlertDefinition]:
+        """Those of the ids that exist."""
+        with self._reading() as scope:
+            return definitions.by_id(scope, ids)
+
+    def add_definitions(self, new: Sequence[AlertDefinition], by: str) -> list[AlertDefinition]:
+        """All or none, with uid, id and stamps made here; QuotaExceeded."""
+        with self._writing() as scope:
+            return definitions.add(scope, new, by, self.quotas)
+
+    def change_definition(self, definition_id: int, changes: definitions.Changes, by: str) -> AlertDefinition:
+        """Set attributes by their names in `model`; NotFound, InvalidValue for id, uid and stamps.
+
+        `changes` may be a function, which is then asked inside the transaction with the entity as it stands
+        (and may raise to leave it so).
+        """
+        with self._writing() as scope:
+            return definitions.change(scope, definition_id, changes, by)
+
+    def delete_definition(self, definition_id: int) -> None:
+        """Delete it with its indicators; its alerts and detections stay. NotFound."""
+        with self._writing() as scope:
+            definitions.delete(scope, definition_id)
+
+    def delete_definitions(self) -> int:
+        """Delete all of the tenant's with their indicators; how many definitions."""
+        with self._writing() as scope:
+            return definitions.delete_all(scope)
+
+    # Indicators
+
+    def indicators(
+        self, *, after: int = 0, limit: int = PAGE, definition_id: int | None = None
+    ) -> list[Indicator]:
+        """A page of indicators, of one definition or of all."""
+        with self._reading() as scope:
+            return indicators.page(scope, after, limit, definition_id)
+
+    def indicator(self, indicator_id: int) -> Indicator:
+        """One indicator; NotFound."""
+        with self._reading() as scope:
+            return indicators.one(scope, indicator_id)
+
+    def add_indicators(self, new: Sequence[Indicator], by: str) -> list[Indicator]:
+        """All or none under their definitions (by `definition.id`), with id and stamps made here.
+
+        QuotaExceeded; NotFound, whose target is the index as `[17]`, for a definition that is not there.
+        """
+        with self._writing() as scope:
+            return indicators.add(scope, new, by, self.quotas)
+
+    def change_indicator(self, indicator_id: int, changes: indicators.Changes, by: str) -> Indicator:
+        """As `change_definition`; type, value and function come together with `canonical`. QuotaExceeded."""
+        with self._writing() as scope:
+            return indicators.change(scope, indicator_id, changes, by, self.quotas)
+
+    def move_indicator(self, indicator_id: int, definition_id: int, by: str) -> Indicator:
+        """Put it under another definition; NotFound for either."""
+        with self._writing() as scope:
+            return indicators.move(scope, indicator_id, definition_id, by)
+
+    def delete_indicator(self, indicator_id: int) -> None:
+        """Delete one; NotFound."""
+        with self._writing() as scope:
+            indicators.delete(scope, indicator_id)
+
+    def delete_indicators(self, definition_id: int | None = None) -> int:
+        """Delete those of one definition (NotFound), or all of the tenant's; how many."""
+        with self._writing() as scope:
+            if definition_id is not None:
+                definitions.one(scope, definition_id)
+            return definitions.clear(scope, definition_id)
+
+    def matchable(self) -> Iterator[Indicator]:
+        """Enabled indicators of enabled definitions in the order of ids, without their stamps.
+
+        Streamed from one snapshot of the store: bounded memory, and writers go on meanwhile. Indicators
+        of one definition share one object. Valid times are for the matcher to judge, at event time.
+        """
+        with self._reading() as scope:
+            yield from indicators.matchable(scope)
+
+    def import_indicators(
+        self,
+        definition_id: int,
+        new: Iterable[Indicator],
+        by: str,
+        *,
+        key: str,
+        start: int = 0,
+        position: Callable[[], int] | None = None,
+        batch: int = BATCH,
+    ) -> Iterator[ImportState]:
+        """Add those that the definition does not have yet, in batches of one transaction each.
+
+        Yields the checkpoint after every batch that is on disk; the last one is `finished`. `key` names
+        the input (a digest of the file's content and of what was asked of it). `position` tells how far the
+        reader of `new` has come when a batch is full (default: `start` plus rows consumed). To resume,
+        begin the reader at `import_state(definition_id, key).position` and give that as `start`: the
+        counts then go on. What is in already is known by type, function and canonical value and is
+        skipped, so a wrong or absent checkpoint costs time only. Memory: one batch.
+
+        QuotaExceeded keeps the batches before; NotFound where the definition is not there (any more).
+        """
+        with self._database.bulk() as begin:
+            with begin() as connection:
+                state = imports.begin(self._scope(connection), definition_id, key, start)
+            rows, consumed = iter(new), start
+            while chunk := list(islice(rows, batch)):
+                consumed += len(chunk)
+                place = consumed if position is None else position()
+                with begin() as connection:
+                    scope = self._scope(connection)
+                    state = imports.store_batch(scope, state, chunk, place, by, self.quotas)
+                yield state
+            with begin() as connection:
+                state = imports.finish(self._scope(connection), state)
+            yield state
+
+    def import_state(self, definition_id: int, key: str) -> ImportState | None:
+        """How far an import of that input under that definition came; None where there was none."""
+        with self._reading() as scope:
+            return imports.state(scope, definition_id, key)
+
+    # Detections and alerts
+
+    def record(self, found: Iterable[Detection]) -> Recorded:
+        """Store detections once and fold those that raise into their alerts; a replay changes nothing."""
+        new = list(found)
+        if not new:
+            return Recorded(0, (), (), ())
+        with self._writing() as scope:
+            return alerts.record(scope, self.uid, new)
+
+    def alerts(
+        self,
+        *,
+        after: int = 0,
+        limit: int = PAGE,
+        definition_uid: str | None = None,
+        status: AlertStatus | None = None,
+    ) -> list[Alert]:
+        """A page of alerts by their numbers, of one definition or status or of all."""
+        with self._reading() as scope:
+            return alerts.page(scope, self.uid, after, limit, definition_uid, status)
+
+    def alert(self, number_or_id: int | str) -> Alert:
+        """The alert of a number (int) or of an alert id (str); NotFound."""
+        with self._reading() as scope:
+            return alerts.one(scope, self.uid, number_or_id)
+
+    def alerts_by_id(self, ids: Iterable[str]) -> dict[str, Alert]:
+        """Those of the alert ids that exist."""
+        with self._reading() as scope:
+            return alerts.by_id(scope, self.uid, ids)
+
+    def detections(
+        self,
+        alert_id: str | None = None,
+        *,
+        raises: bool | None = None,
+        after: int = 0,
+        limit: int = PAGE,
+    ) -> list[tuple[int, Detection]]:
+        """A page of detections with their row numbers, of one alert or of all, silent ones too."""
+        with self._reading() as scope:
+            return alerts.detections_page(scope, self.uid, alert_id, raises, after, limit)
+
+    def change_alert_status(self, number_or_id: int | str, status: AlertStatus) -> Alert:
+        """Where the alert stands from now on; NotFound."""
+        with self._writing() as scope:
+            return alerts.change_status(scope, self.uid, number_or_id, status)
+
+    # Counts and clients
+
+    def counts(self) -> Counts:
+        """How much the tenant has; one row is read, whatever the size."""
+        with self._reading() as scope:
+            return counting.counts(scope)
+
+    def applications(self) -> list[Application]:
+        """All of the tenant's applications with their secrets (hashes), revoked ones too."""
+        with self._reading() as scope:
+            return clients.every(scope, self.uid)
+
+    def add_application(self, name: str, roles: Iterable[str]) -> Application:
+        """A new application with a client id made here and no secret yet."""
+        with self._writing() as scope:
+            return clients.add(scope, self.uid, name, roles)
+
+    def add_secret(
+        self,
+        client_id: str,
+        secret_hash: str,
+        hint: str,
+        description: str = "",
+        expires_at: datetime | None = None,
+    ) -> Secret:
+        """Keep the hash of a new secret beside those there are; NotFound."""
+        with self._writing() as scope:
+            return clients.add_secret(scope, client_id, secret_hash, hint, description, expires_at)
+
+    def revoke_secret(self, client_id: str, secret_id: int) -> None:
+        """It is refused from now on; NotFound."""
+        with self._writing() as scope:
+            clients.revoke_secret(scope, client_id, secret_id)
+
+    def revoke_application(self, client_id: str) -> None:
+        """The application and all of its secrets are refused from now on; NotFound."""
+        with self._writing() as scope:
+            clients.revoke(scope, client_id)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Scope]:
+        with self._database.reading() as connection:
+            yield self._scope(connection)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Scope]:
+        with self._database.writing() as connection:
+            yield self._scope(connection)
+
+    def _scope(self, connection: Connection) -> Scope:
+        return Scope(connection, self.tenant.id)
