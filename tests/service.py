@@ -110,6 +110,8 @@ class Local:
     store: Store
     settings: Settings
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    address: str = "127.0.0.1"
+    """Where requests seem to come from."""
 
     def request(
         self,
@@ -137,7 +139,7 @@ class Local:
             "raw_path": raw,
             "query_string": query.encode("latin-1"),
             "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()],
-            "client": ("127.0.0.1", 1),
+            "client": (self.address, 1),
             "server": ("127.0.0.1", 8443),
         }
         parts = [body[start : start + 65536] for start in range(0, len(body), 65536)] or [b""]

@@ -186,7 +186,7 @@ def test_forms_that_are_none(service: Local, access: Access) -> None:
     assert service.request("POST", where, b"a=1&" * 200, form).json()["error_codes"] == [9000410]
     assert service.request("POST", where, b"{}", {"Content-Type": "application/json"}).status == 400
     assert service.request("POST", where, b"a" * 70_000, form).status == 413
-    assert service.request("GET", where).status == 405
+    assert service.request("GET", where).status == 400
     assert service.form("/nobody/oauth2/token", access.form).json()["error_codes"] == [90002]
     bad = form | {"Authorization": "Basic !"}
     assert service.request("POST", where, b"", bad).json()["error_codes"] == [7000215]
@@ -504,12 +504,12 @@ def test_levels_of_annotation(empty: Client, level: str, context: bool, identity
         ("%00", 404),
         ("%ff", 400),
         ("%zz", 404),
-        ("AlertDefinitions(1)/Name", 501),
-        ("AlertDefinitions/$count", 501),
+        ("AlertDefinitions(1)/Name", 404),
+        ("AlertDefinitions/$count/Name", 404),
         ("$batch", 501),
         ("AlertDefinitions(1)/Colour", 404),
-        ("AlertDefinitions?$filter=true", 501),
-        ("AlertDefinitions?$skip=1", 501),
+        ("AlertDefinitions?$search=red", 501),
+        ("AlertDefinitions?$filter=Colour%20eq%201", 400),
         ("AlertDefinitions?colour=red", 400),
         ("AlertDefinitions?$top=-1", 400),
         ("AlertDefinitions(1)?$top=1", 400),
@@ -725,4 +725,4 @@ def test_whatever_the_token_endpoint_is_asked_is_answered(
         name: value.encode("utf-8", "replace").decode() for name, value in form.items()
     }
     reply = service.form(f"/{tenant}/oauth2{step}/token", changed)
-    assert reply.status in (400, 401, 404, 405)
+    assert reply.status in (400, 401, 404, 405, 429)

@@ -17,12 +17,13 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from indicia.auth import certificates, keys, roles, secrets
-from indicia.auth.tokens import CACHE_SIZE, Grant, Issuer
+from indicia.auth.memory import Memory
+from indicia.auth.tokens import Credential, Grant, Issuer
 from indicia.errors import Forbidden, InputError, Unauthorized
 
 BASE = "https://127.0.0.1:8443"
 TENANT = "1a2b3c4d-0000-4000-8000-000000000001"
-GRANT = Grant(TENANT, "client-1", 7, ("Ti.ReadWrite",), "https://graph.windows.net")
+GRANT = Grant(TENANT, "client-1", Credential("secret", 7), ("Ti.ReadWrite",), "https://graph.windows.net")
 KEY = keys.make()
 
 
@@ -38,7 +39,7 @@ class Clock:
 
 def issuer(**changes: Any) -> Issuer:
     """An issuer with one key."""
-    return Issuer(BASE, [KEY], **changes)
+    return Issuer(BASE, keys.KeyRing(lambda: [KEY]), **changes)
 
 
 def forged(header: dict[str, Any] | None = None, **changes: Any) -> str:
@@ -85,7 +86,9 @@ def test_a_secret_is_known_by_its_digest_alone() -> None:
     [("1.0", f"{BASE}/{TENANT}/", "appid"), ("2.0", f"{BASE}/{TENANT}/v2.0", "azp")],
 )
 def test_a_token_says_what_azure_ad_says(version: Any, iss: str, client: str) -> None:
-    grant = Grant(TENANT, "client-1", 7, ("Ti.Read",), "https://graph.microsoft.com", version)
+    grant = Grant(
+        TENANT, "client-1", Credential("certificate", 7), ("Ti.Read",), "https://graph.microsoft.com", version
+    )
     issued = issuer(clock=Clock()).issue(grant)
     token = jwt.decode(issued.token, KEY.key, algorithms=["RS256"])
     assert token.header == {"typ": "JWT", "alg": "RS256", "kid": KEY.kid}
@@ -97,6 +100,8 @@ def test_a_token_says_what_azure_ad_says(version: Any, iss: str, client: str) ->
     assert claims["iat"] == claims["nbf"] == 1_800_000_000
     assert claims["exp"] == issued.expires_on == 1_800_003_599
     assert len(claims["uti"]) == 22
+    assert claims["credential"] == "certificate/7"
+    assert claims["appidacr" if version == "1.0" else "azpacr"] == "2"
 
 
 def test_a_token_holds_until_it_expires_also_from_the_cache() -> None:
@@ -112,12 +117,16 @@ def test_a_token_holds_until_it_expires_also_from_the_cache() -> None:
             ours.verify(token)
 
 
-def test_the_cache_is_bounded() -> None:
-    ours = issuer()
-    known = ours.verify(ours.issue(GRANT).token)
-    for number in range(CACHE_SIZE + 10):
-        ours._remember(str(number).encode(), known)
-    assert len(ours._verified) == CACHE_SIZE
+def test_the_memory_of_verified_tokens_is_bounded() -> None:
+    memory: Memory[int] = Memory(100)
+    for number in range(1000):
+        memory.put(str(number).encode(), number)
+    assert len(memory) == 100
+    assert memory.find(b"899") is None
+    assert memory.find(b"900") == 900
+    assert memory.put_once(b"900", 7) == 900
+    assert memory.put_once(b"new", 7) == 7
+    assert len(memory) == 100
 
 
 FIRST = issuer().issue(GRANT).token
@@ -140,8 +149,14 @@ FIRST = issuer().issue(GRANT).token
         {"exp": "9000000000"},
         {"ver": "3.0"},
         {"ver": None},
-        {"secret_id": None},
-        {"secret_id": True},
+        {"credential": None},
+        {"credential": 7},
+        {"credential": "secret"},
+        {"credential": "secret/"},
+        {"credential": "secret/-1"},
+        {"credential": "secret/7/8"},
+        {"credential": "secret/" + "9" * 19},
+        {"credential": "password/7"},
         {"roles": None},
         {"roles": "Admin"},
         {"sub": None},
@@ -190,7 +205,7 @@ def _own_key() -> str:
         FIRST.replace(".", "..", 1),
         "é" * 10,
         "\ud800",
-        "A" * 9000,
+        "A" * 20_000,
         "[" * 3000,
         _none(),
         _hs256(),
@@ -207,9 +222,45 @@ def test_a_token_that_is_not_ours_is_refused(token: str) -> None:
 def test_a_retired_key_verifies_and_signs_nothing() -> None:
     retired = keys.SigningKey(KEY.kid, KEY.key, signs=False)
     fresh = keys.make()
-    ours = Issuer(BASE, [fresh, retired])
+    ours = Issuer(BASE, keys.KeyRing(lambda: [fresh, retired]))
     assert ours.verify(FIRST).grant == GRANT
     assert jwt.decode(ours.issue(GRANT).token, fresh.key, algorithms=["RS256"]).header["kid"] == fresh.kid
+
+
+def test_the_new_key_signs_when_the_old_one_is_retired_and_a_removed_one_verifies_nothing() -> None:
+    clock = Clock()
+    old, new = keys.make(), keys.make()
+    held = [old]
+    ours = Issuer(BASE, keys.KeyRing(lambda: list(held), clock=clock))
+    before = ours.issue(GRANT).token
+    assert ours.verify(before).kid == old.kid
+
+    held[:] = [new, old]  # published, not signing yet
+    assert [key.kid for key in ours.ring.every()] == [old.kid], "read again after RELOAD_SECONDS only"
+    clock.now += keys.RELOAD_SECONDS
+    assert [key.kid for key in ours.ring.every()] == [new.kid, old.kid]
+    assert ours.verify(ours.issue(GRANT).token).kid == old.kid
+
+    held[:] = [new, keys.SigningKey(old.kid, old.key, signs=False)]
+    clock.now += keys.RELOAD_SECONDS
+    assert ours.verify(ours.issue(GRANT).token).kid == new.kid
+    assert ours.verify(before).grant == GRANT
+
+    held[:] = [new]
+    clock.now += keys.RELOAD_SECONDS
+    with pytest.raises(Unauthorized, match="kid"):
+        ours.verify(before)
+
+
+def test_a_key_that_another_process_made_is_known_within_a_second() -> None:
+    clock = Clock()
+    held = [KEY]
+    ring = keys.KeyRing(lambda: list(held), clock=clock)
+    fresh = keys.make()
+    held.insert(0, fresh)
+    assert ring.find(fresh.kid) is None
+    clock.now += keys.UNKNOWN_SECONDS
+    assert ring.find(fresh.kid) is fresh
 
 
 @pytest.mark.parametrize(

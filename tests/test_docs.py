@@ -65,7 +65,7 @@ def commands(group: click.Command, context: click.Context, above: tuple[str, ...
 def test_commands_exist(path: Path) -> None:
     known = set(commands(root, click.Context(root)))
     named = {
-        " ".join(words).strip()
+        "".join(words)
         for piece in code(path.read_text("utf-8"))
         for words in re.findall(r"^(?:\$ )?indicia ([a-z]+)((?: [a-z]+)?)\b", piece, re.MULTILINE)
     }

@@ -181,6 +181,13 @@ def test_references_that_are_refused(text: object) -> None:
         ("$top=5", options.Options(top=5)),
         ("%24top=5&$count=true", options.Options(top=5, count=True)),
         ("$top=0", options.Options(top=0)),
+        ("top=5&$Count=true", options.Options(top=5, count=True)),
+        ("$skip=100000", options.Options(skip=100_000)),
+        ("$format=json", options.Options(level=odata.Level.MINIMAL)),
+        ("$format=application/json;odata.metadata=none", options.Options(level=odata.Level.NONE)),
+        ("$select=Title, Id", options.Options(select=("Id", "Title"))),
+        ("$select=Title,*", options.Options()),
+        ("$select=IndicatorsOfCompromise", options.Options(select=())),
     ],
 )
 def test_options(query: str, expected: options.Options) -> None:
@@ -195,15 +202,55 @@ def test_options(query: str, expected: options.Options) -> None:
         ("$top=", InvalidValue, "$top"),
         ("$top=1&$top=1", InvalidValue, "$top"),
         ("$count=1", InvalidValue, "$count"),
+        ("$count=TRUE", InvalidValue, "$count"),
         ("$skiptoken=x", InvalidValue, "$skiptoken"),
         ("$skiptoken=%00", InvalidValue, "$skiptoken"),
         ("$skiptoken=é", InvalidValue, "$skiptoken"),
         ("$skiptoken=MToxOjE", InvalidValue, "$skiptoken"),
-        ("top=1", InvalidValue, "top"),
-        ("$TOP=1", InvalidValue, "$TOP"),
+        ("$skiptoken=WzIsIngiXQ", InvalidValue, "$skiptoken"),
+        ("$skiptoken=WzIsMV0&$skip=1", InvalidValue, "$skiptoken"),
+        ("top=-1", InvalidValue, "$top"),
+        ("top=1&$TOP=1", InvalidValue, "$top"),
         ("x", InvalidValue, "x"),
-        ("$filter=a%20eq%201", NotSupported, "$filter"),
-        ("$skip=1", NotSupported, "$skip"),
+        ("@", InvalidValue, "@"),
+        ("$filter=a%20eq%201", InvalidValue, "$filter"),
+        ("$filter=", InvalidValue, "$filter"),
+        ("$orderby=Name,", InvalidValue, "$orderby"),
+        ("$orderby=null", InvalidValue, "$orderby"),
+        ("$skip=100001", InvalidValue, "$skip"),
+        ("$skip=x", InvalidValue, "$skip"),
+        ("$search=x", NotSupported, "$search"),
+        ("$apply=x", NotSupported, "$apply"),
+        ("$id=x", NotSupported, "$id"),
+        ("$format=json;odata.metadata=some", InvalidValue, "$format"),
+        ("$select=", InvalidValue, "$select"),
+        ("$select=Colour", InvalidValue, "$select"),
+        ("$select=Name Title", InvalidValue, "$select"),
+        ("$select=Name/Title", NotSupported, "$select"),
+        ("$select=Actions.BulkUpload", NotSupported, "$select"),
+        ("$expand=Name", InvalidValue, "$expand"),
+        ("$expand=Colour", InvalidValue, "$expand"),
+        ("$expand=IndicatorsOfCompromise,*", InvalidValue, "$expand"),
+        ("$expand=IndicatorsOfCompromise/$ref", NotSupported, "$expand"),
+        ("$expand=IndicatorsOfCompromise($levels=2)", NotSupported, "$expand"),
+        ("$expand=IndicatorsOfCompromise($top=1", InvalidValue, "$expand"),
+        ("$expand=IndicatorsOfCompromise($top=x)", InvalidValue, "$expand/IndicatorsOfCompromise/$top"),
+        ("$expand=IndicatorsOfCompromise($skiptoken=x)", InvalidValue, "$skiptoken"),
+        (
+            "$expand=IndicatorsOfCompromise($filter=Name eq '')",
+            InvalidValue,
+            "$expand/IndicatorsOfCompromise/$filter",
+        ),
+        (
+            "$expand=IndicatorsOfCompromise($expand=AlertDefinition($expand=IndicatorsOfCompromise))",
+            NotSupported,
+            "$expand/IndicatorsOfCompromise/$expand",
+        ),
+        (
+            "$expand=IndicatorsOfCompromise($expand=AlertDefinition($top=1))",
+            InvalidValue,
+            "$expand/IndicatorsOfCompromise/$expand",
+        ),
         ("$format=xml", NotSupported, "$format"),
         ("%FF=1", InputError, None),
         ("&".join(f"a{n}=1" for n in range(200)), InputError, None),
@@ -218,11 +265,13 @@ def test_options_that_are_refused(query: str, error: type[IndiciaError], target:
 
 
 def test_the_next_page_goes_on_where_this_one_ended() -> None:
-    asked = options.Options(top=2500, count=True)
-    query = options.next_query(asked, 1000, 4711)
-    assert query is not None
-    assert options.parse(query, options.LIST_OPTIONS) == options.Options(top=1500, count=True, after=4711)
-    assert options.next_query(options.Options(top=10), 10, 1) is None
+    query = "top=2500&$count=true&$skip=7&$filter=Title eq @t&@t=%27a%26b%27"
+    asked = options.parse(query, options.LIST_OPTIONS)
+    following = options.next_query(asked, 1000, (4711,))
+    assert following is not None
+    again = options.parse(following, options.LIST_OPTIONS)
+    assert again == options.Options(filter=asked.filter, top=1500, count=True, after=(4711,))
+    assert options.next_query(options.Options(top=10), 10, (1,)) is None
 
 
 def _definition(**changes: Any) -> bodies.Given:

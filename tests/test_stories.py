@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from indicia import telemetry, values
+from indicia import feeds, telemetry, values
 from indicia.detect import detect_all
 from indicia.errors import InvalidValue
+from indicia.feeds import FeedFault, FeedRow, make
 from indicia.match.reference import ReferenceMatcher
 from indicia.model import (
     Alert,
@@ -28,7 +29,7 @@ from indicia.model import (
     Severity,
 )
 from indicia.triage import merge
-from truth.lines import Row, read_rows, read_truth, text_lines
+from truth.lines import read_truth, text_lines
 
 DEFINITION = AlertDefinition(
     uid="5e1f9f0e-0000-4000-8000-000000000001",
@@ -71,13 +72,13 @@ def scan(
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    """Makes a source of lines, under a name of its own."""
+    """Makes a source of lines, named by its file alone: where no machine is known, the name stands in."""
 
     def make(name: str, lines: Iterable[str]) -> telemetry.Source:
         path = tmp_path / str(len(list(tmp_path.iterdir()))) / Path(name).name
         path.parent.mkdir()
         path.write_text("\n".join(line.rstrip("\n") for line in lines), "utf-8", newline="\n")
-        return telemetry.sources([str(path)])[0]
+        return telemetry.Source(path.name, path)
 
     return make
 
@@ -186,38 +187,21 @@ def test_rogue_msi_made_by_hand(made: Made, expires_at: datetime | None, count: 
     assert {item.indicator.id for item in detections} <= {1}
 
 
-@pytest.mark.parametrize(("expires_at", "count"), EXPIRIES)
-def test_rogue_msi_as_it_was(made: Made, shared: Path, expires_at: datetime | None, count: int) -> None:
-    """Over the EVTX file itself, read by the `evtx` package; reading EVTX is not yet ours."""
-    evtx = pytest.importorskip("evtx")
-    zstandard = pytest.importorskip("zstandard")
-    folder = shared / "data" / "telemetry" / "evtx-attack-samples" / "Execution"
-    packed = (folder / "rogue_msi_url_1040_1042.evtx.zst").read_bytes()
-    parser = evtx.PyEvtxParser(io.BytesIO(zstandard.ZstdDecompressor().stream_reader(packed).read()))
-    lines = [record["data"].replace("\n", " ") for record in parser.records_json()]
-    detections, alerts = rogue(made("rogue.json", lines), "officemysuppbox.com", expires_at)
-    assert len(detections) == count
-    records = {json.loads(lines[item.line - 1])["Event"]["System"]["EventRecordID"] for item in detections}
-    assert records == ({3734, 3735} if count else set())
-    assert [(alert.machine, alert.detection_count) for alert in alerts] == [("user-pc", count)] * (count > 0)
-
-
 # Story 3: Feed morning
 
 VERSION = "1.0.0.0"
+SUFFIX = "duckdns.org"
+BELOW = "marzo1.duckdns.org"
 
 
-def as_feed(rows: Iterable[Row]) -> Iterable[Indicator]:
-    """As a feed import takes them: domains as SubdomainOf save public suffixes, alerts by indicator."""
-    for number, row in enumerate(rows, 1):
-        kind = IndicatorType.IP_ADDRESS if row.type == "Cidr" else IndicatorType(row.type)
-        function = DetectionFunction.EQUALS
-        if kind is IndicatorType.DOMAIN_NAME and not values.is_public_suffix(row.value):
-            function = DetectionFunction.SUBDOMAIN_OF
-        try:
-            yield indicator(kind, row.value, function, number=number, definition=FEED)
-        except InvalidValue:
-            continue
+def as_feed(rows: Iterable[FeedRow | FeedFault], warned: list[str]) -> Iterator[Indicator]:
+    """As a feed is imported; its warnings go to `warned`."""
+    for row in rows:
+        if isinstance(row, FeedRow):
+            with suppress(InvalidValue):
+                taken, warnings = make.indicator(row, FEED, make.Choice(subdomains=True))
+                warned += warnings
+                yield taken
 
 
 @pytest.fixture(scope="module")
@@ -238,36 +222,32 @@ def version_lines(shared: Path) -> dict[str, list[str]]:
     }
 
 
+def in_script_bodies(detections: Iterable[Detection]) -> int:
+    """How many events hold it in the body of a script."""
+    places = ((item.event_id, piece.path) for item in detections for piece in item.evidence)
+    return len({event for event, path in places if path == "ScriptBlockText"})
+
+
 @pytest.mark.full
 def test_a_version_number_opens_no_alert(made: Made, version_lines: dict[str, list[str]]) -> None:
     assert sum(map(len, version_lines.values())) == 728
     matcher = ReferenceMatcher([indicator(IndicatorType.IP_ADDRESS, VERSION, definition=FEED)])
     detections, alerts = scan([made(file, lines) for file, lines in version_lines.items()], matcher)
     assert alerts == []
-    assert len(detections) > 0
-    bodies = {
-        item.event_id for item in detections for piece in item.evidence if piece.path == "ScriptBlockText"
-    }
-    assert len(bodies) == 5
+    assert in_script_bodies(detections) == 5
 
 
-def warned(kind: IndicatorType, function: DetectionFunction, value: str) -> bool:
-    canonical = values.indicator_value(kind, function, value)
-    return any("public suffix" in warning for warning in values.warnings(kind, function, canonical))
-
-
-def test_a_public_suffix_is_warned_about() -> None:
-    assert warned(IndicatorType.DOMAIN_NAME, DetectionFunction.SUBDOMAIN_OF, "duckdns.org")
-    assert not warned(IndicatorType.DOMAIN_NAME, DetectionFunction.SUBDOMAIN_OF, "marzo1.duckdns.org")
-
-
-@pytest.mark.parametrize("query", ["marzo1.duckdns.org", "MARZO1.duckdns.org.", "login.marzo1.duckdns.org"])
-def test_a_name_below_a_public_suffix_still_alerts(made: Made, query: str) -> None:
-    rows = [Row("DomainName", "duckdns.org", "feed"), Row("DomainName", "marzo1.duckdns.org", "feed")]
-    matcher = ReferenceMatcher(as_feed(rows))
-    _, alerts = scan([made("dns.log", [dns_event(query)])], matcher)
-    assert [alert.indicators for alert in alerts] == [("marzo1.duckdns.org",)]
-    assert scan([made("dns.log", [dns_event("someone-else.duckdns.org")])], matcher) == ([], [])
+def test_a_public_suffix_is_warned_about_and_what_lies_below_still_alerts(made: Made) -> None:
+    warned: list[str] = []
+    rows = [
+        FeedRow(number, IndicatorType.DOMAIN_NAME, name) for number, name in enumerate((SUFFIX, BELOW), 1)
+    ]
+    matcher = ReferenceMatcher(as_feed(rows, warned))
+    assert [warning.split(":")[0] for warning in warned] == [f"{SUFFIX} is a public suffix"]
+    for query in (BELOW, f"{BELOW.upper()}.", f"login.{BELOW}"):
+        _, alerts = scan([made("dns.log", [dns_event(query)])], matcher)
+        assert [alert.indicators for alert in alerts] == [(BELOW,)]
+    assert scan([made("dns.log", [dns_event(f"someone-else.{SUFFIX}")])], matcher) == ([], [])
 
 
 def dns_event(query: str) -> str:
@@ -287,15 +267,24 @@ def dns_event(query: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_feed_morning(made: Made, shared: Path, version_lines: dict[str, list[str]]) -> None:
-    """All of all.csv as a feed, nothing excluded, over the events of the story."""
-    data = shared / "data"
-    matcher = ReferenceMatcher(as_feed(read_rows(data, "all")))
+def test_feed_morning(made: Made, shared: Path) -> None:
+    """All of all.csv as a feed, nothing excluded, over the whole Windows set."""
+    data, warned = shared / "data", list[str]()
+    rows = feeds.read(str(data / "indicators" / "all.csv.zst"))
+    matcher = ReferenceMatcher(as_feed(rows, warned))
     assert len(matcher) > 3_300_000
-    _, alerts = scan([made(file, lines) for file, lines in version_lines.items()], matcher)
-    assert [alert for alert in alerts if VERSION in alert.indicators] == []
-    _, alerts = scan([made("dns.log", [dns_event("marzo1.duckdns.org")])], matcher)
-    assert [alert.indicators for alert in alerts] == [("marzo1.duckdns.org",)]
+    assert f"{SUFFIX} is a public suffix" in {warning.split(":")[0] for warning in warned}
+
+    windows = data / "telemetry" / "security-datasets" / "atomic" / "windows"
+    detections, alerts = scan(telemetry.sources([str(windows)]), matcher)
+    versions = [item for item in detections if item.indicator.canonical == VERSION]
+    assert in_script_bodies(versions) == 5
+    assert not any(item.raises for item in versions)
+    assert alerts
+    assert not any(VERSION in alert.indicators for alert in alerts)
+
+    _, alerts = scan([made("dns.log", [dns_event(BELOW)])], matcher)
+    assert [alert.indicators for alert in alerts] == [(BELOW,)]
 
 
 # The order, number and form of files change nothing
@@ -303,12 +292,7 @@ def test_feed_morning(made: Made, shared: Path, version_lines: dict[str, list[st
 
 @pytest.fixture(scope="module")
 def drawn(shared: Path) -> ReferenceMatcher:
-    rows = enumerate(read_rows(shared / "data", "drawn"), 1)
-    kinds = (
-        (IndicatorType.IP_ADDRESS if row.type == "Cidr" else IndicatorType(row.type), row, n)
-        for n, row in rows
-    )
-    return ReferenceMatcher(indicator(kind, row.value, number=number) for kind, row, number in kinds)
+    return ReferenceMatcher(as_feed(feeds.read(str(shared / "data" / "indicators" / "drawn.csv")), []))
 
 
 def ids(
@@ -369,9 +353,9 @@ def test_suricata_elements_in_any_order_and_form_give_the_same_ids(
 @pytest.mark.full
 @pytest.mark.parametrize("stream", ["dns", "ssl", "x509", "known_hosts", "weird", "notice", "smtp", "syslog"])
 def test_zeek_json_and_tsv_give_the_same_ids(shared: Path, drawn: ReferenceMatcher, stream: str) -> None:
+    """Under one name of their source, which is the machine where a line has no endpoint (x509)."""
     folder = shared / "data" / "telemetry" / "zed-sample-data"
-    json_form, tsv_form = (
-        folder / "zeek-json" / f"{stream}.json.zst",
-        folder / "zeek-default" / f"{stream}.log.zst",
-    )
-    assert ids(telemetry.sources([str(json_form)]), drawn) == ids(telemetry.sources([str(tsv_form)]), drawn)
+    forms = folder / "zeek-json" / f"{stream}.json.zst", folder / "zeek-default" / f"{stream}.log.zst"
+    json_ids, tsv_ids = (ids([telemetry.Source(stream, path)], drawn) for path in forms)
+    assert json_ids[0]
+    assert json_ids == tsv_ids

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from indicia import identity, triage
 from indicia.match import Matcher, in_force
-from indicia.model import Detection, Event, Evidence, Facts, Indicator, Observable, Side
+from indicia.model import Detection, Event, Evidence, Facts, Indicator, Observable
+from indicia.values import address
 
 _Key = tuple[str, str, str, str]
-_ENDS = (Side.SOURCE, Side.DESTINATION)
 
 
 def detect_all(events: Iterable[Event], matcher: Matcher, tenant: str = "") -> Iterator[Detection]:
@@ -62,7 +62,7 @@ def _note(
 
 def _detection(event: Event, indicator: Indicator, places: list[Observable], tenant: str) -> Detection:
     facts, definition = event.facts, indicator.definition
-    machine = facts.machine or _other_end(facts, places) or event.source.lower()
+    machine = facts.machine or _other_end(facts, places) or _named(event.source)
     window = triage.window_of(facts.time, definition.window_seconds)
     group = triage.group_of(indicator)
     found = identity.detection_id(
@@ -88,10 +88,12 @@ def _detection(event: Event, indicator: Indicator, places: list[Observable], ten
 
 
 def _other_end(facts: Facts, places: list[Observable]) -> str | None:
-    """The endpoint that is not the indicator, the source first; where both are, the source."""
+    """The endpoint that is not the indicator; the source where neither or both are, or the only one."""
     matched = {place.value for place in places}
-    ends = sorted(facts.endpoints, key=lambda end: _ENDS.index(end[0]))
-    for _, address in ends:
-        if address not in matched:
-            return address
-    return ends[0][1] if ends else None
+    ends = [end for _, end in facts.endpoints]
+    return next((end for end in ends if end not in matched), ends[0] if ends else None)
+
+
+def _named(source: str) -> str:
+    """A source as the name of a machine."""
+    return address(source) or identity.lower(source)

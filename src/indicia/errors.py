@@ -8,7 +8,8 @@
     ├── AccessError
     │   ├── Unauthorized          no token, or a token that does not hold        401
     │   ├── Forbidden             the token lacks the role                       403
-    │   └── GrantRefused          the token endpoint says no                     400 or 401
+    │   ├── GrantRefused          the token endpoint says no                     400 or 401
+    │   └── KeysUnavailable       the keys of an external issuer cannot be had   503
     ├── NotFound                  no such entity in this tenant                  404
     ├── MethodNotAllowed          the resource has no such operation             405
     ├── TooLarge                  a body, file or list beyond its limit          413
@@ -133,6 +134,13 @@ class GrantRefused(AccessError):
     def http_status(self) -> int:
         """401 for invalid_client (RFC 6749 5.2), else 400."""
         return 401 if self.error == "invalid_client" else 400
+
+
+class KeysUnavailable(AccessError):
+    """The keys of an external issuer cannot be fetched, so nobody can tell whether its token holds."""
+
+    code = "KeysUnavailable"
+    status = 503
 
 
 class NotFound(IndiciaError):

@@ -16,6 +16,7 @@ from hashlib import sha256
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SIGNED_MINIMUM = -(2**63)
 _UNSIGNED_LIMIT = 2**64
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 Part = str | bytes | None
 
@@ -24,10 +25,11 @@ def digest(parts: Iterable[Part]) -> str:
     """The first 32 hex digits of SHA-256 over the parts, each with its length before it.
 
     Each part is UTF-8 with its length in bytes as a 32-bit big-endian number; an absent part is empty.
+    Bytes are taken as they are.
     """
     sha = sha256()
     for part in parts:
-        data = part.encode("utf-8", "replace") if isinstance(part, str) else part or b""
+        data = clean(part).encode() if isinstance(part, str) else part or b""
         sha.update(struct.pack(">I", len(data)))
         sha.update(data)
     return sha.hexdigest()[:32]
@@ -36,6 +38,11 @@ def digest(parts: Iterable[Part]) -> str:
 def clean(text: str) -> str:
     """The text with unpaired surrogates as U+FFFD, as WHATWG decoders give them."""
     return _SURROGATE.sub("\ufffd", text) if _SURROGATE.search(text) else text
+
+
+def lower(text: str) -> str:
+    """A to Z in lower case and nothing else: of names of machines and channels."""
+    return text.translate(_LOWER)
 
 
 def text(leaf: object) -> str:
@@ -75,28 +82,28 @@ def pairs(value: object, without: frozenset[str] = frozenset()) -> list[bytes]:
     """The pairs of an object: path TAB text of each leaf that is not absent, sorted by their bytes.
 
     Keys are joined by `.`, list elements numbered from 0. `without` names paths that are left out with
-    all that is below them.
+    all that is below them, whether objects or dots in the keys part them.
     """
-    found = [f"{path}\t{leaf}".encode("utf-8", "replace") for path, leaf in _leaves(value, without)]
+    below = tuple(f"{path}." for path in without)
+    found = [
+        f"{path}\t{leaf}".encode()
+        for path, leaf in _leaves(value)
+        if path not in without and not path.startswith(below)
+    ]
     found.sort()
     return found
 
 
-def _leaves(value: object, without: frozenset[str]) -> Iterator[tuple[str, str]]:
-    # A stack instead of recursion: depth comes from outside.
-    stack: list[tuple[str, object]] = [("", value)]
+def _leaves(value: object) -> Iterator[tuple[str, str]]:
+    # A stack instead of recursion: depth comes from outside. Nothing above: None, because keys may be empty.
+    stack: list[tuple[str | None, object]] = [(None, value)]
     while stack:
         path, here = stack.pop()
-        if path in without:
-            continue
-        if isinstance(here, dict):
-            stack.extend((f"{path}.{key}" if path else clean(str(key)), below) for key, below in here.items())
-        elif isinstance(here, list):
-            stack.extend(
-                (f"{path}.{number}" if path else str(number), below) for number, below in enumerate(here)
-            )
+        if isinstance(here, dict | list):
+            inner = here.items() if isinstance(here, dict) else enumerate(here)
+            stack.extend((str(key) if path is None else f"{path}.{key}", value) for key, value in inner)
         elif found := text(here):
-            yield clean(path), found
+            yield clean(path or ""), found
 
 
 def event_id(family: str, parts: Iterable[Part]) -> str:
@@ -118,4 +125,4 @@ def alert_id(tenant: str, definition_uid: str, machine: str, group: str, window:
 
 def list_uid(rows: Iterable[tuple[str, str, str]]) -> str:
     """The uid of an ad hoc list: its rows (type, function, canonical value), sorted by bytes, none twice."""
-    return digest(("li1", *sorted({"\t".join(row).encode("utf-8", "replace") for row in rows})))
+    return digest(("li1", *sorted({clean("\t".join(row)).encode() for row in rows})))

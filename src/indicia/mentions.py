@@ -3,11 +3,13 @@
 Nothing here knows an indicator: a text is cut the same way whoever asks, so that the reference and every
 faster engine see the same values.
 
-- A hash is a run of exactly 32, 40 or 64 hex digits between characters that are no word characters.
+- A hash is a run of exactly 32, 40 or 64 hex digits between characters that are no word characters: also in
+  `<hash>.exe` and `sha256-<hash>`.
 - An address stands between characters that are neither word characters nor dots.
 - A domain is a run of letters, digits, `-`, `_` and dots that holds a dot; `@`, `*` and the like end it.
 - A URL has a scheme and `://`, up to a blank, quote or angle bracket, less closing punctuation; without a
-  scheme it is a host, a slash and more. It gives its host and its file name too.
+  scheme it is a host, a slash and more. It gives its file name too, and where it has a scheme, its host as
+  strong as itself; without one, `1.2.3.4/x` may well be a version.
 - A file name is what follows the last separator of a path: up to the next blank or quote; where the path's
   last component holds blanks, up to the quote or the end of the line. A bare word with a dot is one too.
 """
@@ -25,8 +27,10 @@ TEXT_LIMIT = 4 * 1024 * 1024
 """Characters of one text that are looked at."""
 
 _WORDS = re.compile(r"[\w.\-]{4,}")
+_HEX = re.compile(r"(?<!\w)[0-9A-Fa-f]{32,64}(?!\w)")
+_SHORTEST_HASH = min(HASH_BY_LENGTH)
 _IPV4S = re.compile(rf"(?<![\w.])(?:{IPV4})(?!\w|\.\w)")
-_IPV6S = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:\.[0-9]{1,3}){0,3}")
+_IPV6S = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}(?:\.[0-9]{1,3}){0,3}")
 _URLS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s\"'<>`|^{}\x00-\x1f]{1,4096}")
 _BARE_URLS = re.compile(
     r"(?<![\w/\\.@:%-])[\w-]{1,63}(?:\.[\w-]{1,63}){1,12}(?::[0-9]{1,5})?/[^\s\"'<>`|^{}\\]{0,4096}"
@@ -50,7 +54,7 @@ class Mention:
     text: str
     start: int
     strong: bool
-    """Means the value even inside text: a SHA-1, a SHA-256, a URL, the host of a URL."""
+    """Means the value even inside text: a SHA-1, a SHA-256, a URL, the host of a URL with a scheme."""
 
     @property
     def end(self) -> int:
@@ -78,30 +82,26 @@ def mentions(text: str) -> Iterator[Mention]:
 def _words(text: str) -> Iterator[Mention]:
     for found in _WORDS.finditer(text):
         word = found[0]
+        if len(word) >= _SHORTEST_HASH:
+            yield from _hashes(word, found.start())
         if "." in word:
             yield from _dotted(word, found.start())
-        elif kind := HASH_BY_LENGTH.get(len(word)):
-            yield from _hash(word, found.start(), kind)
 
 
-def _hash(word: str, start: int, kind: IndicatorType) -> Iterator[Mention]:
-    digits = word.lower()
-    if not digits.strip("0123456789abcdef"):
-        yield Mention(kind, digits, word, start, strong=kind in _STRONG)
+def _hashes(word: str, start: int) -> Iterator[Mention]:
+    for found in _HEX.finditer(word):
+        if kind := HASH_BY_LENGTH.get(len(found[0])):
+            digits = found[0].lower()
+            yield Mention(kind, digits, found[0], start + found.start(), strong=kind in _STRONG)
 
 
 def _dotted(word: str, start: int) -> Iterator[Mention]:
     inner = word.strip(".-")
-    start += word.find(inner) if inner else 0
     if "." not in inner:
-        if kind := HASH_BY_LENGTH.get(len(inner)):
-            yield from _hash(inner, start, kind)
         return
-    if not inner.rpartition(".")[2].isdigit():
-        if name := domain(inner):
-            yield Mention(IndicatorType.DOMAIN_NAME, name, inner, start, strong=False)
-    else:
-        inner = inner.rstrip(".")
+    start += word.find(inner)
+    if name := domain(inner):
+        yield Mention(IndicatorType.DOMAIN_NAME, name, inner, start, strong=False)
     if _NAME.fullmatch(inner) and (name := file_name(inner)):
         yield Mention(IndicatorType.FILE_NAME, name, inner, start, strong=False)
 

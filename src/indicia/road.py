@@ -99,9 +99,10 @@ def scan(job: ScanJob, watch: ScanWatch, done: Scanned) -> None:
     try:
         for detection in detect_all(_events(job, watch, done), job.matcher, job.tenant):
             _count(detection, done)
-            watch.detection(detection)
+            # First, because who is told may be where an interrupt or a closed pipe arrives.
             if job.store is not None:
                 waiting.append(detection)
+            watch.detection(detection)
             if len(waiting) >= BATCH:
                 _record(job, waiting, done)
     finally:
@@ -138,7 +139,12 @@ def _record(job: ScanJob, waiting: list[Detection], done: Scanned) -> None:
     # Emptied first: a batch that the store refuses must not be tried again on the way out.
     batch, waiting[:] = waiting[:], []
     if job.store is not None and batch:
-        recorded = job.store.record(batch)
+        try:
+            recorded = job.store.record(batch)
+        except KeyboardInterrupt:
+            # Not refused: what the interrupt undid is recorded on the way out.
+            waiting[:] = batch
+            raise
         done.recorded += recorded.new_detections
         done.opened += recorded.new_alerts
         done.reopened += len(recorded.reopened)
@@ -180,7 +186,9 @@ class Loaded:
     skipped: int = 0
     """Rows that an earlier, interrupted load had stored already."""
     faults: int = 0
+    """Rows that cannot be used; of the skipped ones, too, though nobody hears of those again."""
     warnings: int = 0
+    """Of the rows that were not skipped."""
     added: int = 0
     known: int = 0
     """Rows whose indicator the definition had already, or that the file repeats."""
@@ -194,7 +202,11 @@ def load(job: LoadJob, store: TenantStore, watch: LoadWatch, done: Loaded) -> No
     the definition, StoreError.
     """
     before = store.import_state(job.definition.id, job.key) if job.key else None
-    start = before.position if before is not None and not before.finished else 0
+    start = 0
+    if before is not None and not before.finished:
+        # Every row that was read is added, known or at fault, so what is not the first two is the third.
+        start = before.position
+        done.faults = start - before.added - before.known
     indicators = _indicators(job, watch, done, start)
     batches = store.import_indicators(
         job.definition.id, indicators, job.by, key=job.key, start=start, position=lambda: done.rows

@@ -1,11 +1,13 @@
 """Settings, read at the edge (cli, web.app) and passed down as one frozen value.
 
 Order: defaults, then `config.toml` in the home, then `INDICIA_*` variables, then flags. TABLE is the one
-literal list of them: it feeds reading, `indicia doctor` and the docs.
+literal list of them: it feeds reading, `indicia doctor` and the docs. The one thing that is no single value
+is `[[issuers]]` in `config.toml`: tables that `auth.external` understands.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -40,6 +42,8 @@ class Settings:
     quota_definitions: int = 10_000
     quota_indicators: int = 10_000_000
     quota_patterns: int = 1_000_000
+    issuers: tuple[Mapping[str, Any], ...] = ()
+    """External issuers of tokens, as `config.toml` has them."""
 
     @property
     def base_url(self) -> str:
@@ -71,21 +75,26 @@ def read(home: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     path = home / "config.toml"
     if path.exists():
         try:
-            settings = _apply(settings, tomllib.loads(path.read_text("utf-8")), str(path))
+            given = tomllib.loads(path.read_text("utf-8"))
+            settings = replace(settings, issuers=_issuers(given.pop("issuers", []), str(path)))
+            settings = _apply(settings, given, str(path))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"not valid TOML: {error}", place=str(path)) from None
-    given = {name: environ[_variable(name)] for name, _, _ in TABLE if _variable(name) in environ}
-    return _apply(settings, given, "environment")
+    in_environment = {name: environ[_variable(name)] for name, _, _ in TABLE if _variable(name) in environ}
+    return _apply(settings, in_environment, "environment")
 
 
 def remember(settings: Settings) -> None:
-    """Write what differs from the defaults into the home's `config.toml`."""
+    """Write what differs from the defaults into the home's `config.toml`; issuers stay as they are."""
     defaults = Settings(home=settings.home)
     lines = [
         f"{field.name} = {_toml(getattr(settings, field.name))}\n"
         for field in fields(Settings)
-        if field.name != "home" and getattr(settings, field.name) != getattr(defaults, field.name)
+        if field.name not in ("home", "issuers")
+        and getattr(settings, field.name) != getattr(defaults, field.name)
     ]
+    for table in settings.issuers:
+        lines += ["\n[[issuers]]\n", *(f"{_key(name)} = {_toml(value)}\n" for name, value in table.items())]
     (settings.home / "config.toml").write_text("".join(lines), "utf-8")
 
 
@@ -96,7 +105,22 @@ def _variable(name: str) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int) else f'"{value}"'
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(one) for one in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(name)} = {_toml(one)}' for name, one in value.items())} }}"
+    return str(value) if isinstance(value, int | float) else _key(str(value))
+
+
+def _key(text: str) -> str:
+    """A TOML basic string: JSON's escapes are TOML's, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _issuers(given: object, place: str) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
+        raise InputError("must be tables: [[issuers]]", place=f"{place}: issuers")
+    return tuple(given)
 
 
 def _apply(settings: Settings, given: Mapping[str, Any], place: str) -> Settings:

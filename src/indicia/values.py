@@ -8,10 +8,11 @@ The rules are few and fixed, because ids hold canonical values:
 - DomainName: lower case, IDNA A-labels (UTS 46), no trailing dot; labels of 1 to 63 letters, digits, `-`
   and `_`, 253 characters at most, the last label not all digits. One label is a name, too (`wpad`).
 - Url: scheme and host lower case, default port dropped, empty path `/`, fragment dropped, percent-encoding
-  normalised (RFC 3986 6.2.2; what may not stand in a URL is encoded); `..` and user name stay as they are.
-  Without scheme it begins at the host, has no user name, and keeps its port.
-- FileName: lower case; of a path its last component, by both separators; of a path with a backslash less
-  the alternate data stream (`:Zone.Identifier`). `.` and `..` are none.
+  normalised (RFC 3986 6.2.2; what may not stand in a URL is encoded). User name and path keep their case.
+  `.` and `..` stay: a log has them only where a client sent them as they are, and then they are the attack
+  that an indicator names. Without scheme it begins at the host, has no user name, and keeps its port.
+- FileName: without letter case (`without_case`); of a path its last component, by both separators; of a
+  path with a backslash less the alternate data stream (`:Zone.Identifier`). `.` and `..` are none.
 
 What is not of a type's shape has no canonical form: None, never an exception, whatever comes in.
 """
@@ -54,7 +55,7 @@ _url_shape = re.compile(
     r"((?i:https?|ftp|wss?)(?=:[/\\]{2})|[A-Za-z][A-Za-z0-9+.-]{1,30}(?=://)):..([^/?#\\]*)([^#]*)"
 ).match
 _bare_url_shape = re.compile(r"(?://)?([^/?#\\@]+)(?=[/?#]|\Z)([^#]*)").match
-_host_port = re.compile(r"(.*?)(?::([0-9]{1,9}))?", re.DOTALL).fullmatch
+_closing_port = re.compile(r":([0-9]{1,9})\Z").search
 _percent = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _must_encode = re.compile(r"[^A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%#]|%(?![0-9A-Fa-f]{2})")
@@ -84,7 +85,7 @@ def canonical(kind: IndicatorType, text: str) -> str | None:
         case IndicatorType.URL:
             parts = url_parts(text)
             return parts.url if parts else None
-        case IndicatorType.FILE_NAME:
+        case IndicatorType.FILE_NAME:  # pragma: no branch
             return file_name(text)
 
 
@@ -120,14 +121,13 @@ def domain(text: str) -> str | None:
 @lru_cache(maxsize=65_536)
 def _domain(text: str) -> str | None:
     name = _ascii_name(text)
-    return name if name is not None and _is_domain(name) and not is_ipv4(name) else None
+    return name if name is not None and _is_domain(name) else None
 
 
 def _ascii_name(text: str) -> str | None:
     """Lower case, A-labels, no trailing dot: what may be a domain, or an address in other digits."""
-    name: str | None = text.strip()
-    if name is not None and not name.isascii():
-        name = _a_labels(name)
+    text = text.strip()
+    name = text if text.isascii() else _a_labels(text)
     return name.lower().removesuffix(".") if name is not None else None
 
 
@@ -141,7 +141,7 @@ def _a_labels(name: str) -> str | None:
         return ".".join(
             label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in labels
         )
-    except (idna.IDNAError, UnicodeError, ValueError, IndexError):
+    except (idna.IDNAError, UnicodeError):
         return None
 
 
@@ -162,15 +162,10 @@ def _host_and_port(text: str) -> tuple[tuple[IndicatorType, str], int | None] | 
     text = text.strip()
     if found := address(text):
         return (IndicatorType.IP_ADDRESS, found), None
-    matched = _host_port(text)
-    if matched is None:
-        return None
-    port = int(matched[2]) if matched[2] else None
-    if port is not None and port > 65_535:
-        return None
-    bare = matched[1]
+    written = _closing_port(text)
+    bare, port = (text[: written.start()], int(written[1])) if written else (text, None)
     name = _ascii_name(bare)
-    if name is None:
+    if name is None or (port is not None and port > 65_535):
         return None
     if found := address(bare) or address(name):
         return (IndicatorType.IP_ADDRESS, found), port
@@ -250,9 +245,17 @@ def file_name(text: str) -> str | None:
     last = text[max(text.rfind("/"), text.rfind("\\")) + 1 :]
     if ":" in last and "\\" in text:  # Windows: what follows is the name of a stream
         last = last.partition(":")[0]
-    last = _around_name("", last).lower()
+    last = without_case(_around_name("", last))
     good = 0 < len(last) <= FILE_NAME_LIMIT and last not in {".", ".."} and not _CONTROL.search(last)
     return last if good else None
+
+
+def without_case(text: str) -> str:
+    """Lower case that does not depend on what stands around a letter, so that a part stays a part.
+
+    `str.lower` writes a closing sigma as another letter than one inside a word.
+    """
+    return text.lower().replace("ς", "σ")
 
 
 def network(text: str) -> str | None:
@@ -294,7 +297,7 @@ def indicator_value(
     found = canonical(kind, text)
     if found is None and kind is IndicatorType.IP_ADDRESS and "/" in text:
         found = network(text)
-    if found is None:
+    if found is None or (kind is IndicatorType.URL and _is_defanged(found)):
         raise InvalidValue(f"{_shown(text)} is not {_SHAPES[kind]}{_hint(kind, text)}", target="Value")
     return found
 
@@ -310,7 +313,10 @@ def _hint(kind: IndicatorType, text: str) -> str:
             return "; for a URL, use the Type Url"
     elif kind in HASH_LENGTH and (other := HASH_BY_LENGTH.get(len(text))) and _is_hex(text.lower()):
         return f"; its length is that of the Type {other}"
-    return "; undo the defanging first" if re.search(r"\[[.:]\]|^hxxp", text) else ""
+    return "; undo the defanging first" if _is_defanged(text.lower()) or re.search(r"\[[.:]\]", text) else ""
+
+
+_is_defanged = re.compile(r"hxxps?\[?:").match
 
 
 _SHAPES = {
@@ -335,12 +341,7 @@ _PATTERN_SHAPES = {
 
 def _pattern(kind: IndicatorType, function: DetectionFunction, text: str, *, force: bool) -> str:
     """A part of a canonical text, in lower case, since patterns are tried without letter case."""
-    if len(text) < PATTERN_MINIMUM and not force:
-        raise InvalidValue(
-            f"{function} needs at least {PATTERN_MINIMUM} characters: {_shown(text)} would meet nearly everything",
-            target="Value",
-        )
-    part = text.lower()
+    part = without_case(text)
     match kind:
         case IndicatorType.IP_ADDRESS:
             part = _address_part(part, function)
@@ -352,6 +353,12 @@ def _pattern(kind: IndicatorType, function: DetectionFunction, text: str, *, for
             pass
     if not _PATTERN_SHAPES[kind].fullmatch(part):
         raise InvalidValue(f"{_shown(text)} cannot be part of {_SHAPES[kind]}", target="Value")
+    if min(len(text), len(part)) < PATTERN_MINIMUM and not force:
+        raise InvalidValue(
+            f"{function} needs at least {PATTERN_MINIMUM} characters: {_shown(part)} would meet nearly"
+            " everything",
+            target="Value",
+        )
     return part
 
 
@@ -371,16 +378,19 @@ def _domain_part(part: str, function: DetectionFunction) -> str:
 
 
 def _url_part(part: str, function: DetectionFunction) -> str:
-    """Normal percent-encoding; a beginning that holds the whole host as `url_parts` writes it."""
+    """Normal percent-encoding; a beginning that holds the whole host as `url_parts` writes it.
+
+    The host is whole where something follows it, or where it is not ASCII: A-labels have no parts.
+    """
     parts = url_parts(part) if function is DetectionFunction.START_WITH and "#" not in part else None
-    if parts is not None and _url_rest(part):
+    if parts is not None and (_url_rest(part) or not part.isascii()):
         return parts.url.lower()
     return _normal(part.replace("\\", "/")).lower()
 
 
 def _url_rest(text: str) -> str:
-    matched = _url_shape(text)
-    if matched:
+    """What follows the host of a text that `url_parts` takes."""
+    if matched := _url_shape(text):
         return matched[3]
     bare = _bare_url_shape(text)
     return bare[2] if bare else ""
@@ -394,10 +404,15 @@ def warnings(kind: IndicatorType, function: DetectionFunction, value: str) -> tu
     """What an author should know about an indicator that is valid; `value` is canonical."""
     found: list[str] = []
     if kind is IndicatorType.DOMAIN_NAME:
-        if is_public_suffix(value) and function in {DetectionFunction.EQUALS, DetectionFunction.SUBDOMAIN_OF}:
-            found.append(f"{value} is a public suffix: unrelated people own the names below it")
+        suffix = value.removeprefix(".") if function is DetectionFunction.END_WITH else value
+        if function in _BY_ENDING and is_public_suffix(suffix):
+            found.append(f"{suffix} is a public suffix: unrelated people own the names below it")
         if function is DetectionFunction.END_WITH and not value.startswith("."):
             found.append(f"EndWith {value} also meets not{value}; SubdomainOf goes by whole labels")
+        if function in PATTERNS and "xn--" in value:
+            found.append(
+                f"names are compared in their ASCII form, {value}: a part of such a label meets nothing"
+            )
     elif kind is IndicatorType.IP_ADDRESS and function is DetectionFunction.EQUALS:
         found.extend(_of_network(value))
     elif function is DetectionFunction.EQUALS and value in _EMPTY_FILE:
@@ -416,6 +431,7 @@ def _of_network(value: str) -> Iterator[str]:
 
 
 _WIDE = {4: 8, 6: 16}
+_BY_ENDING = frozenset({DetectionFunction.EQUALS, DetectionFunction.SUBDOMAIN_OF, DetectionFunction.END_WITH})
 _EMPTY_FILE = frozenset(
     {
         "d41d8cd98f00b204e9800998ecf8427e",
@@ -439,7 +455,7 @@ def _suffixes() -> PublicSuffixList:
 
 
 _REFANG = (
-    (re.compile(r"\bh(?:xx|tt|\*\*|XX)p(s?)(?=\[?:\]?/|\[:|://)", re.IGNORECASE), r"http\1"),
+    (re.compile(r"\bh(?:xx|tt|\*\*)p(s?)(?=\[?:\]?/|\[:)", re.IGNORECASE), r"http\1"),
     (re.compile(r"\bfxp(?=\[?:\]?/|://)", re.IGNORECASE), "ftp"),
     (re.compile(r"\[:(//)?\]|\[(://)\]"), r":\1\2"),
     (re.compile(r"\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?", re.IGNORECASE), "."),
@@ -451,9 +467,8 @@ _REFANG = (
 
 def refang(text: str) -> str:
     """Undo what reports do to keep values from being clicked: `hxxp`, `[.]`, `(dot)`, `[:]`, `[://]`."""
-    if "]:" not in text or "::" not in text:
-        for pattern, instead in _REFANG:
-            text = pattern.sub(instead, text)
+    for pattern, instead in _REFANG:
+        text = pattern.sub(instead, text)
     return text
 
 
@@ -466,9 +481,8 @@ _LIKE_A_FILE = re.compile(
 def guess_type(text: str) -> IndicatorType | None:
     """The type of a pasted value, or None where it looks like none."""
     text = text.strip()
-    if found := HASH_BY_LENGTH.get(len(text)):
-        if _hash(text, len(text)):
-            return found
+    if (found := HASH_BY_LENGTH.get(len(text))) and _hash(text, len(text)):
+        return found
     if address(text) or ("/" in text and network(text)):
         return IndicatorType.IP_ADDRESS
     if "://" in text or ("/" in text and "." in text.split("/", 1)[0]):

@@ -28,25 +28,70 @@ def explain(difference: Difference) -> Rule | None:
     return next((rule for rule in RULES if rule.only is difference.only and rule.holds(difference)), None)
 
 
-def under_wildcard(difference: Difference) -> bool:
+def is_tls_fingerprint(difference: Difference) -> bool:
+    """An MD5 in a field of JA3 fingerprints."""
+    return difference.place.type == IndicatorType.MD5 and field(difference) in {"ja3", "ja3s"}
+
+
+def is_file_version(difference: Difference) -> bool:
+    """An address in a field of version numbers."""
+    return difference.place.type == IndicatorType.IP_ADDRESS and field(difference) == "FileVersion"
+
+
+def is_composed(difference: Difference) -> bool:
+    """The path names two fields."""
+    return "+" in difference.place.path
+
+
+def is_under_wildcard(difference: Difference) -> bool:
     """The name follows `*.` in the event."""
-    return (
-        difference.place.type == IndicatorType.DOMAIN_NAME and f"*.{difference.matched}" in difference.event
-    )
+    is_name = difference.place.type == IndicatorType.DOMAIN_NAME
+    return is_name and f"*.{difference.matched}" in difference.event
+
+
+def is_in_call_stack(difference: Difference) -> bool:
+    """The file name has an offset behind it, as frames of a call stack do."""
+    is_file = difference.place.type == IndicatorType.FILE_NAME
+    return is_file and field(difference) == "CallTrace" and f"{difference.matched}+" in difference.event
+
+
+def field(difference: Difference) -> str:
+    """The last key of the path."""
+    return difference.place.path.rpartition(".")[2]
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        "fingerprint",
+        Only.TRUTH,
+        "JA3 and JA3S look like an MD5 and tell how a TLS client or server speaks, not which file it is: "
+        "such a field never meets an indicator.",
+        is_tls_fingerprint,
+    ),
+    Rule(
+        "version",
+        Only.TRUTH,
+        "A file version of four numbers looks like an address: such a field never meets an indicator.",
+        is_file_version,
+    ),
     Rule(
         "composed",
         Only.OURS,
         "A URL that stands in two fields (host and path) is put together; it, its host and its file name are "
         "evidence there, too. The truth does so for Zeek alone and lists nothing but the URL.",
-        lambda difference: "+" in difference.place.path,
+        is_composed,
     ),
     Rule(
         "wildcard",
         Only.OURS,
         "`*.example.com` in a certificate is a silent mention of example.com. The truth skips such words.",
-        under_wildcard,
+        is_under_wildcard,
+    ),
+    Rule(
+        "call stack",
+        Only.OURS,
+        "A frame of a call stack (`name.exe+1a2b`) is a silent mention of name.exe. The truth takes the "
+        "offset for a part of the name.",
+        is_in_call_stack,
     ),
 )

@@ -65,7 +65,7 @@ def _with_events(data: Path, differences: list[Difference]) -> Iterator[Differen
 
 
 def observable_values(data: Path, files: Iterable[str]) -> set[str]:
-    """Canonical values of all observables, URLs without their scheme too, names with all their parents."""
+    """Canonical values of all observables, of URLs every key, of names all their parents."""
     wanted: set[str] = set()
     for file in files:
         (source,) = telemetry.sources([str(data / "telemetry" / f"{file}.zst")])
@@ -76,7 +76,7 @@ def observable_values(data: Path, files: Iterable[str]) -> set[str]:
                     labels = observable.value.split(".")
                     wanted.update(".".join(labels[n:]) for n in range(1, len(labels)))
                 elif observable.type is IndicatorType.URL:
-                    wanted.add(values.url_without_scheme(observable.value))
+                    wanted.update(values.url_keys(observable.value))
     return wanted
 
 
@@ -89,4 +89,4 @@ def can_meet(row: Row, wanted: set[str]) -> bool:
     ):
         return False
     value = canonical(IndicatorType(row.type), DetectionFunction.EQUALS, row.value)
-    return value is not None and (value in wanted or values.url_without_scheme(value) in wanted)
+    return value in wanted

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from truth.compare import Comparison, Difference
-from truth.rules import RULES, Rule, explain
+from truth.rules import RULES, explain
 
 SHARE_THAT_SHOWS_EXAMPLES = 0.02
 """A rule that explains more than this part of the truth's places shows three examples."""
@@ -99,11 +99,11 @@ def _examples(results: Sequence[Result]) -> list[str]:
         hits = [hit for result in results for hit in result.explained.get(rule.name, ())]
         if len(hits) > SHARE_THAT_SHOWS_EXAMPLES * places:
             lines += ["", f"`{rule.name}`, {100 * len(hits) / places:.1f} %, for instance:", ""]
-            lines += [f"- {_example(hit)}" for hit in _chosen(rule, hits)]
+            lines += [f"- {_example(hit)}" for hit in _chosen(hits)]
     return lines
 
 
-def _chosen(_: Rule, hits: list[Difference]) -> list[Difference]:
+def _chosen(hits: list[Difference]) -> list[Difference]:
     ordered = sorted(hits, key=lambda hit: hit.place)
     return [ordered[len(ordered) * step // EXAMPLES] for step in range(EXAMPLES)]
 
@@ -115,11 +115,13 @@ def _example(hit: Difference) -> str:
 
 
 def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
-    lines = [
+    cells = list(rows)
+    first = cells[0] if cells else head
+    return [
         _line(head),
-        _line(["---:" if n and "place" in str(cell) else "---" for n, cell in enumerate(head)]),
+        _line(["---:" if isinstance(cell, int) else "---" for cell in first]),
+        *map(_line, cells),
     ]
-    return lines + [_line(row) for row in rows]
 
 
 def _line(cells: Sequence[object]) -> str:

@@ -18,6 +18,10 @@ DEFAULT = (TI_WRITE, ALERT_WRITE, EVENT_WRITE)
 """What `indicia init` gives its application: all of the API, nothing of the administration."""
 READERS = frozenset({TI_READ, TI_WRITE})
 WRITERS = frozenset({TI_WRITE})
+ALERT_READERS = frozenset({ALERT_READ, ALERT_WRITE})
+ALERT_WRITERS = frozenset({ALERT_WRITE})
+EVENT_WRITERS = frozenset({EVENT_WRITE})
+ADMINS = frozenset({ADMIN})
 
 
 def require(held: Collection[str], asked: frozenset[str]) -> None:

@@ -1,6 +1,6 @@
-"""Client secrets: random, shown once, kept as a digest.
+"""Client secrets and refresh tokens: random, shown once, kept as a digest.
 
-A secret is 256 random bits, so a plain SHA-256 is as hard to undo as the slowest password hash, and the
+Either is 256 random bits, so a plain SHA-256 is as hard to undo as the slowest password hash, and the
 token endpoint stays quick.
 """
 

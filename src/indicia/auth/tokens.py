@@ -2,38 +2,51 @@
 
     issuer   v1 {base}/{tenant}/     v2 {base}/{tenant}/v2.0
     client   v1 appid                v2 azp
-    both     aud iat nbf exp tid sub oid roles ver uti, and secret_id: the secret that got the token
+    both     aud iat nbf exp tid sub oid roles ver uti, and credential: what got the token, as `secret/7`
 
-`secret_id` is ours: whoever accepts a token looks that secret up, so that revoking it acts at once.
+`credential` is ours: whoever accepts a token looks that up, so that revoking it acts at once.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import GuestProtocol, RSAKey
 
-from indicia.auth.keys import SigningKey
+from indicia.auth.keys import KeyRing
+from indicia.auth.memory import Memory, mark_of
 from indicia.errors import Unauthorized
 
 Version = Literal["1.0", "2.0"]
+CredentialKind = Literal["secret", "certificate", "refresh"]
 
 RESOURCES = ("https://graph.windows.net", "https://graph.microsoft.com")
 """What the published samples ask a token for; the service's own URL is the third."""
 CACHE_SIZE = 4096
-TOKEN_LIMIT = 8192
-"""Characters of a token; ours have about 900."""
+TOKEN_LIMIT = 16 * 1024
+"""Characters of a token; ours have about 900, those of external issuers may list many groups."""
+_STRENGTH: dict[CredentialKind, str] = {"secret": "1", "certificate": "2", "refresh": "0"}
+"""`appidacr` of Azure AD: 0 a public client, 1 a secret, 2 a certificate."""
 CLOCK_SKEW = 60
 """Seconds by which another host's clock may be ahead of ours (`nbf`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an application got a token with: a secret, a certificate, or a family of refresh tokens."""
+
+    kind: CredentialKind
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class Grant:
     tenant: str
     """The tenant's uid."""
     client_id: str
-    secret_id: int
+    credential: Credential
     roles: tuple[str, ...]
     resource: str
     """As the client wrote it; the token's audience."""
@@ -65,6 +78,8 @@ class Verified:
 
     grant: Grant
     expires_on: int
+    kid: str
+    """The key that signed it."""
 
 
 class Issuer:
@@ -73,20 +88,20 @@ class Issuer:
     def __init__(
         self,
         base_url: str,
-        keys: Sequence[SigningKey],
+        ring: KeyRing,
         *,
+        aliases: Sequence[str] = (),
         seconds: int = 3599,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`aliases`: further URLs by which clients may reach the service, as https://localhost:8443."""
         self.base_url = base_url.rstrip("/")
-        # Newest first: the first that signs is the one in use.
-        self.keys = {key.kid: key for key in keys}
-        self._signing = next(key for key in keys if key.signs)
+        self.bases = tuple(dict.fromkeys((self.base_url, *(alias.rstrip("/") for alias in aliases))))
+        self.ring = ring
         self._seconds = seconds
         self._clock = clock
-        self._resources = frozenset((*RESOURCES, self.base_url))
-        self._verified: dict[bytes, Verified] = {}
-        self._lock = threading.Lock()
+        self._resources = frozenset((*RESOURCES, *self.bases))
+        self._verified: Memory[Verified] = Memory(CACHE_SIZE)
 
     def issuer(self, tenant: str, version: Version) -> str:
         """The `iss` of a tenant's tokens."""
@@ -105,7 +120,7 @@ class Issuer:
             "iat": now,
             "nbf": now,
             "exp": now + self._seconds,
-            "appidacr" if grant.version == "1.0" else "azpacr": "1",
+            "appidacr" if grant.version == "1.0" else "azpacr": _STRENGTH[grant.credential.kind],
             "appid" if grant.version == "1.0" else "azp": grant.client_id,
             "oid": grant.client_id,
             "sub": grant.client_id,
@@ -113,33 +128,28 @@ class Issuer:
             "roles": list(grant.roles),
             "ver": grant.version,
             "uti": base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode(),
-            "secret_id": grant.secret_id,
+            "credential": str(grant.credential),
         }
-        header = {"typ": "JWT", "alg": "RS256", "kid": self._signing.kid}
-        token = jwt.encode(header, claims, self._signing.key, algorithms=["RS256"])
+        signing = self.ring.signing()
+        header = {"typ": "JWT", "alg": "RS256", "kid": signing.kid}
+        token = jwt.encode(header, claims, signing.key, algorithms=["RS256"])
         return Issued(token, now, now + self._seconds)
 
     def verify(self, token: str) -> Verified:
         """What the token says; raises Unauthorized where it does not hold.
 
         Checked: algorithm, key, signature, issuer, audience, tenant, `nbf`, `exp`. Not checked here: that
-        the application and its secret are still good, which changes from one moment to the next.
+        the application and its credential are still good, which changes from one moment to the next.
         """
-        mark = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        known = self._verified.get(mark)
-        if known is None:
+        mark = mark_of(token)
+        known = self._verified.find(mark)
+        if known is None or self.ring.find(known.kid) is None:
             known = self._examine(token)
-            self._remember(mark, known)
+            self._verified.put(mark, known)
         if self._clock() >= known.expires_on:
-            self._verified.pop(mark, None)
+            self._verified.forget(mark)
             raise Unauthorized("the access token has expired: get a new one from the token endpoint")
         return known
-
-    def _remember(self, mark: bytes, verified: Verified) -> None:
-        with self._lock:
-            while len(self._verified) >= CACHE_SIZE:
-                self._verified.pop(next(iter(self._verified)))
-            self._verified[mark] = verified
 
     def _examine(self, token: str) -> Verified:
         if len(token) > TOKEN_LIMIT:
@@ -156,26 +166,36 @@ class Issuer:
             raise Unauthorized("the access token is for another resource (aud)")
         if _seconds(claims, "nbf") > self._clock() + CLOCK_SKEW:
             raise Unauthorized("the access token does not hold yet (nbf)")
-        return Verified(grant, _seconds(claims, "exp"))
+        return Verified(grant, _seconds(claims, "exp"), str(decoded.header["kid"]))
 
     def _key_of(self, token: GuestProtocol) -> RSAKey:
         kid = token.headers().get("kid")
-        if not isinstance(kid, str) or kid not in self.keys:
+        found = self.ring.find(kid) if isinstance(kid, str) else None
+        if found is None:
             raise Unauthorized("the access token was signed with a key that this service does not have (kid)")
-        return self.keys[kid].key
+        return found.key
 
 
 def _grant(claims: dict[str, Any]) -> Grant:
     """The grant that the claims tell; signed by us, but by an older or newer version perhaps."""
-    version, secret_id, roles = claims.get("ver"), claims.get("secret_id"), claims.get("roles")
+    version, roles = claims.get("ver"), claims.get("roles")
     client_id, tenant, resource = claims.get("sub"), claims.get("tid"), claims.get("aud")
-    if version not in ("1.0", "2.0") or type(secret_id) is not int or not isinstance(roles, list):
-        raise Unauthorized("the access token lacks a claim (ver, secret_id, roles)")
+    if version not in ("1.0", "2.0") or not isinstance(roles, list):
+        raise Unauthorized("the access token lacks a claim (ver, roles)")
     if not isinstance(client_id, str) or not isinstance(tenant, str) or not isinstance(resource, str):
         raise Unauthorized("the access token lacks a claim (sub, tid, aud)")
     if claims.get("appid" if version == "1.0" else "azp") != client_id:
         raise Unauthorized("the access token contradicts itself (appid, azp)")
-    return Grant(tenant, client_id, secret_id, tuple(str(role) for role in roles), resource, version)
+    credential = _credential(claims.get("credential"))
+    return Grant(tenant, client_id, credential, tuple(str(role) for role in roles), resource, version)
+
+
+def _credential(text: object) -> Credential:
+    kind, slash, number = text.partition("/") if isinstance(text, str) else ("", "", "")
+    for known in get_args(CredentialKind):
+        if kind == known and slash and number.isascii() and number.isdecimal() and len(number) < 19:
+            return Credential(known, int(number))
+    raise Unauthorized("the access token lacks a claim (credential)")
 
 
 def _seconds(claims: dict[str, Any], name: str) -> int:

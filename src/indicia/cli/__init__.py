@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "indicators": ("indicia.cli.indicators:group", "Indicators: what is looked for; import and export."),
     "alerts": ("indicia.cli.alerts:group", "Alerts: what was found."),
     "clients": ("indicia.cli.clients:group", "Applications that use the API, and their secrets."),
+    "keys": ("indicia.cli.keys:group", "Keys that sign access tokens: list, rotate."),
     "doctor": ("indicia.cli.doctor:command", "Say what works on this machine and what is missing."),
     "completion": ("indicia.cli.completion:command", "Print the completion script of a shell."),
 }
@@ -41,7 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of store, certificates and config.toml. Default: $INDICIA_HOME, else indicia in the XDG data folder.",
+    help="Folder of store, certificates and config.toml.  "
+    "[default: $INDICIA_HOME, else indicia in the XDG data folder]",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of unexpected errors.")
 @click.version_option(__version__, prog_name="indicia")

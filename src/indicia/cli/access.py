@@ -5,17 +5,39 @@ from __future__ import annotations
 import os
 import secrets as random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
 
 from indicia.errors import InputError
 
 if TYPE_CHECKING:
+    from indicia.settings import Settings
     from indicia.store import Secret, TenantStore
 
 SECRET_DAYS = 730
+RESOURCE = "https://graph.windows.net"
+
+
+def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) -> dict[str, str]:
+    """The access of an application, in the words that client libraries use."""
+    from indicia.auth import certificates
+
+    authority = certificates.ensure(settings.home, settings.host).authority if settings.tls else None
+    login = f"{settings.base_url}/{tenant_uid}/oauth2"
+    return {
+        "tenant_id": tenant_uid,
+        "client_id": client_id,
+        "client_secret": secret,
+        "authorization_url": f"{login}/token",
+        "token_url_v2": f"{login}/v2.0/token",
+        "resource": RESOURCE,
+        "api_url": f"{settings.base_url}/V1.0",
+        "ca_file": os.fspath(authority) if authority else "",
+    }
 
 
 def new_secret(
@@ -43,7 +65,7 @@ class SaveFile:
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self._path = path
         self._overwrite = overwrite or _is_empty(path)
-        self._fresh = path.with_name(f".{path.name}.{random.token_hex(4)}")
+        self._fresh = path.parent / f".{path.name}.{random.token_hex(4)}"
 
     def __enter__(self) -> Self:
         if str(self._path) == "-":
@@ -60,14 +82,23 @@ class SaveFile:
 
     def write(self, text: str) -> None:
         """All of it; then the file is there."""
-        if str(self._path) == "-":
-            sys.stdout.write(text)
-            return
-        with os.fdopen(self._descriptor, "w", encoding="utf-8") as file:
+        with self.stream() as file:
             file.write(text)
+
+    @contextmanager
+    def stream(self) -> Iterator[TextIO]:
+        """What all of it is written to; when the block ends well the file is there."""
+        if str(self._path) == "-":
+            yield sys.stdout
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        self._descriptor = -1
+        self._appear()
+
+    def _appear(self) -> None:
         if self._overwrite:
             self._fresh.replace(self._path)
             return

@@ -6,17 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
-from indicia.cli.lazy import OutputClosed
+from indicia.cli.lazy import CLOSED
 from indicia.cli.show import complain, safe
 from indicia.errors import IndiciaError
 
 USAGE = 2
 INTERRUPTED = 130
-CLOSED = 141
-"""What a shell shows of a program ended by SIGPIPE."""
 
 
 def run(command: click.Command, arguments: Sequence[str]) -> int:
@@ -26,11 +25,14 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     try:
         code = command.main(args=list(arguments), prog_name="indicia", standalone_mode=False)
         sys.stdout.flush()
-    except (OutputClosed, BrokenPipeError):
+    except BrokenPipeError:
         _forget_stdout()
         return CLOSED
     except (click.Abort, KeyboardInterrupt):
         return _end(as_json, "Interrupted", "interrupted", INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.UsageError as error:
         return _end(as_json, "Usage", _usage(error), USAGE)
     except click.ClickException as error:
@@ -41,6 +43,8 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             raise
         return _end(as_json, "Unexpected", _unexpected(error), USAGE)
+    if code == CLOSED:
+        _forget_stdout()
     return code if isinstance(code, int) else 0
 
 
@@ -58,7 +62,7 @@ def _end(as_json: bool, error_code: str, message: str, code: int, **where: str |
 
 
 def _usage(error: click.UsageError) -> str:
-    message = error.format_message()
+    message = error.format_message().rstrip(".")
     path = error.ctx.command_path if error.ctx else "indicia"
     return f"{message} (see {path} --help)"
 
@@ -80,7 +84,5 @@ def _robust_streams() -> None:
 
 def _forget_stdout() -> None:
     """Else the interpreter complains when it flushes at its end."""
-    try:
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass

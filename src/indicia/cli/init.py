@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from indicia.settings import Settings
     from indicia.store import Store, TenantStore
 
-RESOURCE = "https://graph.windows.net"
 FIRST = "default"
 """Name of the first tenant; further ones are default-2, default-3, …"""
 
@@ -105,23 +103,12 @@ def _free_name(store: Store) -> str:
 
 
 def _access(settings: Settings, store: Store, tenant: TenantStore) -> dict[str, str]:
-    """The access of a new application, in the words that client libraries use."""
-    from indicia.auth import certificates, roles
-    from indicia.cli.access import new_secret
+    """The access of a new application."""
+    from indicia.auth import roles
+    from indicia.cli.access import details, new_secret
     from indicia.web.gate import issuer_of
 
-    authority = certificates.ensure(settings.home, settings.host).authority if settings.tls else None
     issuer_of(settings, store)  # makes the signing key, so that the first start is as quick as the others
     application = tenant.add_application("made by indicia init", roles.DEFAULT)
     secret, _ = new_secret(tenant, application.client_id, "made by indicia init")
-    login = f"{settings.base_url}/{tenant.uid}/oauth2"
-    return {
-        "tenant_id": tenant.uid,
-        "client_id": application.client_id,
-        "client_secret": secret,
-        "authorization_url": f"{login}/token",
-        "token_url_v2": f"{login}/v2.0/token",
-        "resource": RESOURCE,
-        "api_url": f"{settings.base_url}/V1.0",
-        "ca_file": os.fspath(authority) if authority else "",
-    }
+    return details(settings, tenant.uid, application.client_id, secret)

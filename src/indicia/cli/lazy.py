@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-
-class OutputClosed(Exception):  # noqa: N818 - no fault, and never shown
-    """The reader of our output went away."""
+CLOSED = 141
+"""Exit code where the reader of our output went away: what a shell shows of a program ended by SIGPIPE."""
 
 
 class LazyGroup(click.Group):
@@ -26,13 +25,16 @@ class LazyGroup(click.Group):
         """In the order of the table."""
         return list(self._table)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def command_of(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command; None where there is none of that name."""
         if cmd_name not in self._table:
             return None
         module, _, attribute = self._table[cmd_name][0].partition(":")
         found: click.Command = getattr(import_module(module), attribute)
         return found
+
+    get_command = command_of
+    """What click calls it."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -54,4 +56,4 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise OutputClosed from None
+            raise click.exceptions.Exit(CLOSED) from None

@@ -8,7 +8,7 @@ from indicia.cli.show import stamp
 
 if TYPE_CHECKING:
     from indicia.model import Alert, AlertDefinition, Detection, Indicator
-    from indicia.store import Application, Secret
+    from indicia.store import Application, Certificate, Secret
 
 
 def definition(noun: AlertDefinition) -> dict[str, Any]:
@@ -120,6 +120,7 @@ def application(noun: Application) -> dict[str, Any]:
         "created_at": noun.created_at,
         "revoked_at": noun.revoked_at,
         "secrets": [secret(kept) for kept in noun.secrets],
+        "certificates": [certificate(kept) for kept in noun.certificates],
     }
 
 
@@ -130,6 +131,20 @@ def secret(noun: Secret) -> dict[str, Any]:
         "hint": noun.hint,
         "description": noun.description,
         "created_at": noun.created_at,
+        "expires_at": noun.expires_at,
+        "revoked_at": noun.revoked_at,
+    }
+
+
+def certificate(noun: Certificate) -> dict[str, Any]:
+    """A certificate of an application, by its thumbprints."""
+    return {
+        "id": noun.id,
+        "subject": noun.subject,
+        "sha1": noun.sha1,
+        "sha256": noun.sha256,
+        "created_at": noun.created_at,
+        "valid_from": noun.valid_from,
         "expires_at": noun.expires_at,
         "revoked_at": noun.revoked_at,
     }

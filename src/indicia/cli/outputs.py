@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
 
 from indicia.cli import nouns
-from indicia.cli.show import moment, table
+from indicia.cli.show import as_json, moment, stamp, table
 from indicia.feeds.csv import escape
 from indicia.model import Severity
 
@@ -64,25 +66,57 @@ def _ndjson(found: Detection) -> None:
 
 
 def _csv() -> Each:
-    """One line for each piece of evidence; cells that a spreadsheet would run get an apostrophe before them."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    """One line for each piece of evidence."""
+    write = csv_rows(sys.stdout)
+    write(CSV_COLUMNS)
 
     def each(found: Detection) -> None:
         flat = nouns.detection(found)
         inside = [*flat.pop("indicator").values(), *flat.pop("definition").values()]
         evidence = flat.pop("evidence")
         for piece in evidence:
-            writer.writerow([_cell(value) for value in (*flat.values(), *inside, *piece.values())])
+            write((*flat.values(), *inside, *piece.values()))
 
     return each
 
 
-def _cell(value: Any) -> str:
+def csv_rows(file: TextIO) -> Callable[[Iterable[object]], None]:
+    """What writes rows of CSV; a cell that a spreadsheet would run gets an apostrophe before it."""
+    writer = csv.writer(_LineFeeds(file), lineterminator="\r\n")
+    return lambda row: writer.writerow([_cell(value) for value in row])
+
+
+def rows_writer(output: str, file: TextIO, columns: Sequence[str]) -> Callable[[Iterable[object]], None]:
+    """What writes rows under these columns as `csv` or `ndjson`; empty cells are left out of the latter."""
+    if output == "csv":
+        write = csv_rows(file)
+        write(columns)
+        return write
+
+    def ndjson(row: Iterable[object]) -> None:
+        named = {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+        file.write(as_json(named, indent=None) + "\n")
+
+    return ndjson
+
+
+@dataclass(frozen=True)
+class _LineFeeds:
+    """Rows end with LF, although the writer ends them with CR LF: else it would leave a CR in a cell bare."""
+
+    file: TextIO
+
+    def write(self, row: str) -> None:
+        self.file.write(row.removesuffix("\r\n") + "\n")
+
+
+def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, datetime):
+        return stamp(value)
     return escape(str(value))
 
 

@@ -14,7 +14,7 @@ import click
 
 from indicia.cli.faults import Faults
 from indicia.cli.session import Session, json_option, pass_session
-from indicia.cli.show import as_json, say
+from indicia.cli.show import as_json, counted, say
 
 if TYPE_CHECKING:
     from indicia.match import Matcher
@@ -50,8 +50,8 @@ class Options:
 @click.option(
     "--indicators",
     metavar="FILE",
-    help="Look for the indicators of this file instead; no store is needed. CSV: type,value and, where wanted, "
-    "function, definition, title, severity, category, expires_at, valid_from. Plain lists will do too.",
+    help="Look for the indicators of this file instead; no store is needed. CSV: type,value and, where "
+    "wanted, function, definition, title, severity, category, expires_at, valid_from. A plain list will do.",
 )
 @click.option("--schema", metavar="S", help="Schema of all events.  [default: each is recognised]")
 @click.option(
@@ -67,7 +67,7 @@ class Options:
 @click.option("--strict", is_flag=True, help="Exit with 2 where a line was malformed.")
 @json_option
 @pass_session
-def command(session: Session, json_asked: bool, **given: object) -> int:
+def command(session: Session, /, json_asked: bool, **given: object) -> int:
     """Look for indicators in telemetry: files, folders, globs, or `-` for standard input.
 
     Files may be compressed (.gz, .zst). With a store, detections and alerts are kept, each once, however
@@ -118,7 +118,7 @@ def _own_list(options: Options) -> Matcher:
         notes(path, line, f"warning: {note}")
     notes.close()
     if own.faults and options.strict:
-        raise InputError(f"{len(own.faults):,} rows cannot be used", place=path)
+        raise InputError(f"{counted(len(own.faults), 'row')} cannot be used", place=path)
     if not len(matcher):
         raise InputError("holds no indicator that can be used", place=path)
     return matcher
@@ -203,15 +203,15 @@ class _Run:
         done = self._done
         seconds = time.monotonic() - self._start
         parts = [
-            f"{done.events:,} events in {done.sources:,} of {sources:,} files",
-            f"{done.raising:,} detections in {len(done.alerts):,} alerts",
+            f"{counted(done.events, 'event')} in {done.sources:,} of {counted(sources, 'file')}",
+            f"{counted(done.raising, 'detection')} in {counted(len(done.alerts), 'alert')}",
         ]
         if done.silent:
-            parts.append(f"{done.silent:,} silent detections")
+            parts.append(counted(done.silent, "silent detection"))
         if done.malformed:
-            parts.append(f"{done.malformed:,} malformed lines")
+            parts.append(counted(done.malformed, "malformed line"))
         if done.unreadable:
-            parts.append(f"{done.unreadable:,} files not read")
+            parts.append(f"{counted(done.unreadable, 'file')} not read")
         text = f"{'Interrupted after ' if interrupted else ''}{', '.join(parts)}, {seconds:.1f} s."
         return f"{text} {_kept(done, self._options)}" if self._tenant is not None else text
 
@@ -230,6 +230,6 @@ def _kept(done: Scanned, options: Options) -> str:
         return "Dry run: nothing was stored."
     known = done.raising + done.silent - done.recorded
     old = len(done.alerts) - done.opened
-    text = f"Stored: {done.recorded:,} new detections ({known:,} known already), "
-    text += f"{done.opened:,} new alerts ({old:,} known already"
+    text = f"Stored: {counted(done.recorded, 'new detection')} ({known:,} known already), "
+    text += f"{counted(done.opened, 'new alert')} ({old:,} known already"
     return f"{text}, {done.reopened:,} reopened)." if done.reopened else f"{text})."

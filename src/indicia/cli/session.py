@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,24 @@ json_option = click.option(
 tenant_option = click.option(
     "--tenant", metavar="NAME", help="Name or id of the tenant; not needed where there is one."
 )
+
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many at the most."
+)
+after_option = click.option(
+    "--after",
+    metavar="ID",
+    type=click.IntRange(0),
+    default=0,
+    help="Begin after this one.  [default: the first]",
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def list_options(command: Command) -> Command:
+    """--limit, --after, --tenant and --json."""
+    return limit_option(after_option(store_options(command)))
 
 
 def store_options(command: Command) -> Command:
@@ -87,6 +106,15 @@ def _only(store: Store) -> str:
     if len(names) > 1:
         raise InputError(f"there are {len(names)} tenants; name one with --tenant: {', '.join(names)}")
     return store.tenants()[0].uid
+
+
+def make_sure(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone; where nobody can answer --yes must be given."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Add --yes to say so")
+    click.confirm(question, abort=True, err=True)
 
 
 pass_session = click.make_pass_decorator(Session)

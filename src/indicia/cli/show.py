@@ -7,10 +7,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+T = TypeVar("T")
 _HARMFUL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
 )
@@ -39,6 +40,11 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """A fault, on stderr."""
     say(f"indicia: {text}")
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def moment(time: datetime | None) -> str:
@@ -70,6 +76,13 @@ def result(value: Any, *, json_asked: bool, text: Callable[[], None]) -> None:
         click.echo(as_json(value))
     else:
         text()
+
+
+def page(found: Sequence[T], limit: int, key: Callable[[T], int]) -> Sequence[T]:
+    """The page of what was asked for with one more than `limit`; that there is more is said."""
+    if len(found) > limit:
+        say(f"There are more: --after {key(found[limit - 1])}")
+    return found[:limit]
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

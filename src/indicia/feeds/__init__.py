@@ -53,9 +53,18 @@ def read(
 
 
 def digest(path: str) -> str:
-    """SHA-256 of the file as it lies on the disk, in hex: by it an import of the same file is known."""
-    with _source(path).path.open("rb") as file:  # type: ignore[union-attr]
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of the file as it lies on the disk, in hex: by it an import of the same file is known.
+
+    Empty for standard input, which nobody can read twice. Raises InputError where it cannot be read.
+    """
+    found = _source(path).path
+    if found is None:
+        return ""
+    try:
+        with found.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", place=path) from None
 
 
 def _source(path: str) -> Source:

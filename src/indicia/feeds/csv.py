@@ -3,7 +3,7 @@
     column        meaning
     type          Md5, Sha1, Sha256, IpAddress, DomainName, Url, FileName in any letter case; also ip, Cidr,
                   domain, hostname, uri, file …; absent or empty: guessed from the value
-    value         the only column that must be there
+    value         the only column that must be there; `evil[.]example` and `hxxp` will do
     function      Equals, StartWith, EndWith, Contains, SubdomainOf
     source        kept with the indicator: where it came from
     valid_from, expires_at    `2026-01-31T12:00:00Z`, or a date (its midnight, UTC)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import io
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import BinaryIO, NamedTuple
+
+import zstandard
 
 LIMIT = 1024 * 1024
 """Bytes of one line; a longer one has a fault."""
 HEAD = 200
 """Lines by which a format is recognised."""
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_UTF16 = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 class Line(NamedTuple):
@@ -25,72 +29,67 @@ class Line(NamedTuple):
 
 
 def lines(stream: BinaryIO) -> Iterator[Line]:
-    """UTF-8, or what the byte order mark says. Line ends: LF, CR LF.
+    """UTF-8, or the UTF-16 that a byte order mark announces. Line ends: LF, CR LF.
 
     What is not valid in the encoding, what is too long, and a compressed stream that breaks off are
     faults; after the last of these nothing follows.
     """
-    number, encoding = 0, "utf-8"
-    raw = _pieces(stream)
+    number, raw = 0, _pieces(stream)
     while True:
         number += 1
         try:
             piece, whole = next(raw)
         except StopIteration:
             return
-        except (OSError, EOFError, ValueError, RuntimeError) as error:
-            yield Line(number, "", f"the stream ends here: {error}")
+        except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zstandard.ZstdError) as error:
+            yield Line(number, "", f"the file breaks off here: {error}")
             return
-        except Exception as error:
-            # zstandard's and zlib's errors have no common parent but Exception.
-            if type(error).__module__ == "builtins":
-                raise
-            yield Line(number, "", f"the stream ends here: {error}")
-            return
-        if number == 1:
-            piece, encoding = _less_mark(piece)
-            if encoding != "utf-8":
-                yield from _utf16(chain((piece,), (piece for piece, _ in raw)), encoding)
-                return
-        yield _line(number, piece, whole=whole)
-
-
-def _line(number: int, piece: bytes, *, whole: bool) -> Line:
-    if not whole:
-        return Line(number, "", f"longer than {LIMIT} bytes")
-    try:
-        return Line(number, piece.decode("utf-8").rstrip("\r\n"))
-    except UnicodeDecodeError as error:
-        return Line(number, "", f"not UTF-8 at byte {error.start + 1}")
+        if whole:
+            try:
+                yield Line(number, piece.decode("utf-8").rstrip("\r\n"))
+            except UnicodeDecodeError as error:
+                yield Line(number, "", f"not valid UTF-8 or UTF-16 at byte {error.start + 1} of the line")
+        else:
+            yield Line(number, "", f"longer than {LIMIT} bytes")
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """Lines with their ends; of one that is too long only the beginning, and False."""
-    while piece := stream.readline(LIMIT):
+    """Lines with their ends, in UTF-8; of one that is too long only the beginning, and False."""
+    first = stream.readline(2)
+    for mark, encoding in _UTF16:
+        if first == mark:
+            first, stream = b"", io.BufferedReader(_Recoded(stream, encoding), 1 << 16)
+    piece = first if first.endswith(b"\n") else first + stream.readline(LIMIT)
+    piece = piece.removeprefix(codecs.BOM_UTF8)
+    while piece:
         whole = len(piece) < LIMIT or piece.endswith(b"\n")
         if not whole:
             while (rest := stream.readline(LIMIT)) and not rest.endswith(b"\n"):
                 pass
         yield piece, whole
+        piece = stream.readline(LIMIT)
 
 
-def _less_mark(piece: bytes) -> tuple[bytes, str]:
-    for mark, encoding in _BOMS:
-        if piece.startswith(mark):
-            return piece.removeprefix(mark), encoding
-    return piece, "utf-8"
+class _Recoded(io.RawIOBase):
+    """UTF-16, as spreadsheets save "Unicode text", read as UTF-8; what is not valid stays so."""
 
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
 
-def _utf16(pieces: Iterator[bytes], encoding: str) -> Iterator[Line]:
-    """What spreadsheets save as "Unicode text"."""
-    decoder, rest, number = codecs.getincrementaldecoder(encoding)("replace"), "", 1
-    for piece in pieces:
-        *found, rest = (rest + decoder.decode(piece)).split("\n")
-        for text in found:
-            yield Line(number, text.rstrip("\r"))
-            number += 1
-    if rest:
-        yield Line(number, rest.rstrip("\r"))
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = b""
+        while not data:
+            # Two bytes of UTF-16 are three of UTF-8 at the most, and one unit may wait in the decoder.
+            piece = self._stream.read(len(buffer) // 3)
+            data = self._decoder.decode(piece, final=not piece).encode("utf-8", "surrogatepass")
+            if not piece:
+                break
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def first_of(all_lines: Iterator[Line]) -> tuple[list[Line], Iterable[Line]]:

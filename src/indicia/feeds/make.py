@@ -25,6 +25,7 @@ from indicia.odata.entities import WINDOW_MAXIMUM, WINDOW_MINIMUM
 
 _EQUALS = DetectionFunction.EQUALS
 _SUBDOMAIN = DetectionFunction.SUBDOMAIN_OF
+_DEFANGED_SCHEMES = frozenset({"hxx", "fxp", "h**"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,17 @@ class Choice:
 def indicator(row: FeedRow, owner: AlertDefinition, choice: Choice) -> tuple[Indicator, tuple[str, ...]]:
     """The row as an indicator of a definition, and its warnings. Raises InvalidValue with the rule."""
     function, asked = _function(row, choice)
-    canonical = values.indicator_value(row.type, function, row.value, force=choice.force)
-    warnings: tuple[str, ...] = ()
-    if row.type is IndicatorType.DOMAIN_NAME or function is not _EQUALS or "/" in canonical:
-        warnings = values.warnings(row.type, function, canonical)
-        if function is _SUBDOMAIN and warnings and not asked and values.is_public_suffix(canonical):
-            function = _EQUALS
-            warnings = (f"{warnings[0]}; taken as Equals",)
+    value, canonical = _value(row, function, force=choice.force)
+    warnings = values.warnings(row.type, function, canonical)
+    if function is _SUBDOMAIN and warnings and not asked and values.is_public_suffix(canonical):
+        function = _EQUALS
+        warnings = (f"{warnings[0]}; taken as Equals",)
     if row.valid_from is not None and row.expires_at is not None and row.valid_from >= row.expires_at:
         raise InvalidValue("valid_from must be earlier than expires_at", target="ValidFrom")
     source = row.source or choice.source
     made = Indicator(
         type=row.type,
-        value=row.value,
+        value=value,
         canonical=canonical,
         function=function,
         definition=owner,
@@ -66,6 +65,23 @@ def indicator(row: FeedRow, owner: AlertDefinition, choice: Choice) -> tuple[Ind
         source=source[:SOURCE_LIMIT] if source else None,
     )
     return made, warnings
+
+
+def _value(row: FeedRow, function: DetectionFunction, *, force: bool) -> tuple[str, str]:
+    """The value and its canonical form; refanged where it is none as it stands, though its type was named.
+
+    `hxxp` would do as a scheme, and meet nothing.
+    """
+    value = row.value
+    if row.type is IndicatorType.URL and value[:3].lower() in _DEFANGED_SCHEMES:
+        value = values.refang(value)
+    try:
+        return value, values.indicator_value(row.type, function, value, force=force)
+    except InvalidValue:
+        plain = values.refang(value)
+        if plain == value:
+            raise
+        return plain, values.indicator_value(row.type, function, plain, force=force)
 
 
 def _function(row: FeedRow, choice: Choice) -> tuple[DetectionFunction, bool]:

@@ -16,7 +16,7 @@ from indicia.feeds import rows as words
 from indicia.feeds.csv import COLUMNS
 from indicia.feeds.lines import Line
 from indicia.feeds.rows import FeedFault, FeedRow
-from indicia.values import guess_type
+from indicia.values import guess_type, refang
 
 
 def fits(head: Sequence[str]) -> bool:
@@ -65,6 +65,8 @@ def _row(number: int, named: dict[str, str]) -> FeedRow:
     value = named.get("value", "").strip()
     if not value:
         raise ValueError("has no value")
+    if "type" not in named:
+        value = refang(value)
     kind = words.type_of(named["type"]) if "type" in named else guess_type(value)
     if kind is None:
         raise ValueError(f"{value[:60]!r} looks like no indicator; name its type")

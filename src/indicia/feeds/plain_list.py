@@ -3,7 +3,8 @@
     # a comment
     evil[.]example            # what stands behind a blank and `#` is a comment too
     hxxps://evil[.]example/x.exe
-    0.0.0.0 evil.example      of hosts files the name counts
+    198.51.100.7<TAB>C2       what stands behind a value and a TAB is a remark
+    0.0.0.0 evil.example      of hosts files the name counts; `localhost` and its like are left out
 
 Values are refanged (`values.refang`). A line that looks like no indicator has a fault.
 """
@@ -18,7 +19,8 @@ from indicia.feeds.rows import FeedFault, FeedRow
 from indicia.values import guess_type, refang
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*$")
-_HOSTS = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?)\s+(\S+)")
+_HOSTS = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|255\.255\.255\.255|[0-9a-f:]*::[0-9a-f%:lo]*)\s+(\S+)")
+_OWN_NAMES = frozenset({"localhost", "localhost.localdomain", "local", "broadcasthost", "0.0.0.0"})  # noqa: S104
 SHARE = 0.8
 """Of the lines that one looks at, how many must be values."""
 
@@ -47,7 +49,13 @@ def rows(lines: Iterable[Line]) -> Iterator[FeedRow | FeedFault]:
 
 
 def _value(text: str) -> str:
-    """The value of a line; empty where it holds a comment only."""
+    """The value of a line; empty where it holds a comment, or a machine's own names, only."""
     text = refang(_COMMENT.sub("", text)).strip().strip("\"',")
-    hosts = _HOSTS.fullmatch(text)
-    return hosts[1] if hosts else text
+    if " " not in text and "\t" not in text:
+        return text
+    if hosts := _HOSTS.fullmatch(text):
+        own = hosts[1] in _OWN_NAMES or hosts[1].startswith("ip6-")
+        return "" if own else hosts[1]
+    first, tab, _ = text.partition("\t")
+    first = first.strip().strip("\"',")
+    return first if tab and guess_type(first) is not None else text

@@ -3,12 +3,14 @@
 The text is refanged (`hxxp`, `[.]`, `(dot)`, `{dot}`, `[:]//` …). Of values that stand inside one another the
 longest counts: of `http://evil.example/a.exe` the URL, and neither its host nor its file name. A domain
 must end in a public top-level domain, and a file name in a usual extension, or every `i.e.` would be one.
+Of a mail address nothing counts: its domain is most often that of a provider.
 Each value is given once, with the line on which it stands first. A text without any has no faults: look at
 what would be imported with `--dry-run`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 1_000_000
 """Values by which repeats are known."""
+_MAIL = re.compile(r"[\w.+%-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 
 
 def fits(_head: Sequence[str]) -> bool:
@@ -48,8 +51,9 @@ def rows(lines: Iterable[Line]) -> Iterator[FeedRow | FeedFault]:
 
 def _values(text: str) -> Iterator[tuple[IndicatorType, str]]:
     end = 0
+    mails = [found.span() for found in _MAIL.finditer(text)] if "@" in text else []
     for found in sorted(mentions(text), key=lambda mention: (mention.start, -mention.end)):
-        if found.start < end:
+        if found.start < end or any(start <= found.start and found.end <= stop for start, stop in mails):
             continue
         kind = _kind(found)
         if kind is not None:

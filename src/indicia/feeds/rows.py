@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -70,6 +71,7 @@ def squeezed(word: str) -> str:
     return word.strip().lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
+@lru_cache(maxsize=256)
 def type_of(word: str) -> IndicatorType:
     """A type by its name in any letter case, or by another usual one (`ip`, `Cidr`, `domain`). ValueError."""
     found = _TYPES.get(squeezed(word))
@@ -78,6 +80,7 @@ def type_of(word: str) -> IndicatorType:
     return found
 
 
+@lru_cache(maxsize=256)
 def function_of(word: str) -> DetectionFunction:
     """A detection function by its name in any letter case. ValueError."""
     found = _FUNCTIONS.get(squeezed(word))

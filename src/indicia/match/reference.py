@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from indicia.model import DetectionFunction, Indicator, IndicatorType, Observable
-from indicia.values import url_without_scheme
+from indicia.values import url_keys
 
 
 class Matcher(Protocol):
@@ -34,7 +34,6 @@ _COMPARE: dict[DetectionFunction, Callable[[str, str], bool]] = {
     DetectionFunction.END_WITH: str.endswith,
     DetectionFunction.CONTAINS: str.__contains__,
 }
-_BITS = {IPv4Address: 32, IPv6Address: 128}
 
 
 class ReferenceMatcher:
@@ -43,7 +42,8 @@ class ReferenceMatcher:
     def __init__(self, indicators: Iterable[Indicator]) -> None:
         self._equals: dict[tuple[IndicatorType, str], Indicator | list[Indicator]] = {}
         self._parents: dict[str, list[Indicator]] = {}
-        self._networks: dict[tuple[type, int], dict[int, list[Indicator]]] = {}
+        self._networks: dict[tuple[int, int], dict[int, list[Indicator]]] = {}
+        """By version and prefix length: by the number of the network's first address."""
         self._patterns: dict[IndicatorType, list[Indicator]] = {}
         self._count = 0
         for indicator in indicators:
@@ -59,7 +59,7 @@ class ReferenceMatcher:
                 indicator.type is IndicatorType.IP_ADDRESS and "/" in indicator.canonical
             ):
                 network = ip_network(indicator.canonical)
-                group = self._networks.setdefault((type(network.network_address), network.prefixlen), {})
+                group = self._networks.setdefault((network.version, network.prefixlen), {})
                 group.setdefault(int(network.network_address), []).append(indicator)
             case DetectionFunction.EQUALS:
                 self._add_equals(indicator)
@@ -85,8 +85,9 @@ class ReferenceMatcher:
             found.extend(self._above(value))
         elif kind is IndicatorType.IP_ADDRESS and self._networks:
             found.extend(self._around(value))
-        elif kind is IndicatorType.URL and (bare := url_without_scheme(value)) != value:
-            found.extend(self._equal(kind, bare))
+        elif kind is IndicatorType.URL:
+            for key in url_keys(value)[1:]:
+                found.extend(self._equal(kind, key))
         if patterns := self._patterns.get(kind):
             found.extend(indicator for indicator in patterns if _holds(indicator, value))
         return found
@@ -104,20 +105,37 @@ class ReferenceMatcher:
             name = name.partition(".")[2]
 
     def _around(self, value: str) -> Iterator[Indicator]:
+        # An IPv4 address is never in an IPv6 network, not even in ::/0.
         address = ip_address(value)
-        kind, number = type(address), int(address)
-        for (family, length), networks in self._networks.items():
-            if family is kind:
-                shift = _BITS[kind] - length
+        number = int(address)
+        for (version, length), networks in self._networks.items():
+            if version == address.version:
+                shift = address.max_prefixlen - length
                 yield from networks.get(number >> shift << shift, ())
+
+
+def meets(indicator: Indicator, observable: Observable) -> bool:
+    """The meaning once more, of one pair: what an engine asks that has found a candidate in another way."""
+    if indicator.type is not observable.type:
+        return False
+    value, wanted = observable.value, indicator.canonical
+    match indicator.function:
+        case DetectionFunction.EQUALS if indicator.type is IndicatorType.IP_ADDRESS and "/" in wanted:
+            return ip_address(value) in ip_network(wanted)
+        case DetectionFunction.EQUALS if indicator.type is IndicatorType.URL:
+            return wanted in url_keys(value)
+        case DetectionFunction.EQUALS:
+            return value == wanted
+        case DetectionFunction.SUBDOMAIN_OF:
+            return value == wanted or value.endswith(f".{wanted}")
+        case _:
+            return _holds(indicator, value)
 
 
 def _holds(indicator: Indicator, value: str) -> bool:
     compare = _COMPARE[indicator.function]
-    value = value.lower()
-    if compare(value, indicator.canonical):
-        return True
-    return indicator.type is IndicatorType.URL and compare(url_without_scheme(value), indicator.canonical)
+    texts = url_keys(value) if indicator.type is IndicatorType.URL else (value,)
+    return any(compare(text.lower(), indicator.canonical) for text in texts)
 
 
 def in_force(indicator: Indicator, time: datetime | None) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from indicia.errors import Detail, IndiciaError, InvalidValue
 from indicia.model import AlertDefinition, Indicator
 from indicia.odata.entities import NAMESPACE, Entity
+
+if TYPE_CHECKING:
+    from indicia.odata.options import Options
 
 WARNINGS = "@indicia.warnings"
 
@@ -58,15 +61,18 @@ def entity(
     noun: AlertDefinition | Indicator,
     form: Format,
     warnings: Sequence[str] = (),
+    *,
+    asked: Options | None = None,
+    related: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One entity as the whole of an answer."""
+    """One entity as the whole of an answer, with the members of related entities."""
     content: dict[str, Any] = {}
     if form.level is not Level.NONE:
-        content["@odata.context"] = f"{form.root}/$metadata#{described.set_name}/$entity"
+        content["@odata.context"] = f"{form.root}/$metadata#{described.set_name}{_shape(asked)}/$entity"
     if warnings:
         content[WARNINGS] = list(warnings)
-    content |= member(described, noun, form)
-    return content
+    content |= member(described, noun, form, asked)
+    return {**content, **(related or {})}
 
 
 def collection(
@@ -77,27 +83,48 @@ def collection(
     count: int | None = None,
     next_link: str | None = None,
     warnings: Sequence[str] = (),
+    asked: Options | None = None,
+    related: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """A page of entities. Count and next link belong to every level."""
+    """A page of entities. Count and next link belong to every level. `related`: none, or as many as nouns."""
     content: dict[str, Any] = {}
     if form.level is not Level.NONE:
-        content["@odata.context"] = f"{form.root}/$metadata#{described.set_name}"
+        content["@odata.context"] = f"{form.root}/$metadata#{described.set_name}{_shape(asked)}"
     if count is not None:
         content["@odata.count"] = count
     if warnings:
         content[WARNINGS] = list(warnings)
-    content["value"] = [member(described, noun, form) for noun in nouns]
+    content["value"] = members(described, nouns, form, asked, related)
     if next_link is not None:
         content["@odata.nextLink"] = next_link
     return content
 
 
-def member(described: Entity, noun: AlertDefinition | Indicator, form: Format) -> dict[str, Any]:
-    """The properties of one entity; at level full with its type, id and links before them."""
-    plain = {item.name: getattr(noun, item.attribute) for item in described.properties}
+def members(
+    described: Entity,
+    nouns: Iterable[AlertDefinition | Indicator],
+    form: Format,
+    asked: Options | None = None,
+    related: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """Entities as the elements of a list."""
+    plain = [member(described, noun, form, asked) for noun in nouns]
+    if not related:
+        return plain
+    return [{**one, **more} for one, more in zip(plain, related, strict=True)]
+
+
+def member(
+    described: Entity, noun: AlertDefinition | Indicator, form: Format, asked: Options | None = None
+) -> dict[str, Any]:
+    """The properties of one entity that were asked for; at level full with its type, id and links before."""
+    chosen = described.properties
+    if asked is not None and asked.select is not None:
+        chosen = tuple(item for item in chosen if item.name in asked.select)
+    plain = {item.name: getattr(noun, item.attribute) for item in chosen}
     if form.level is not Level.FULL:
         return plain
-    link = f"{form.root}/{described.set_name}({noun.id})"
+    link = link_of(described, noun, form)
     full: dict[str, Any] = {
         "@odata.type": f"#{NAMESPACE}.{described.name}",
         "@odata.id": link,
@@ -106,6 +133,62 @@ def member(described: Entity, noun: AlertDefinition | Indicator, form: Format) -
     for way in described.navigations:
         full[f"{way.name}@odata.navigationLink"] = f"{link}/{way.name}"
     return full | plain
+
+
+def link_of(described: Entity, noun: AlertDefinition | Indicator, form: Format) -> str:
+    """The URL of one entity."""
+    return f"{form.root}/{described.set_name}({noun.id})"
+
+
+def references(
+    described: Entity,
+    nouns: Iterable[AlertDefinition | Indicator],
+    form: Format,
+    *,
+    count: int | None = None,
+    next_link: str | None = None,
+) -> dict[str, Any]:
+    """A page of references to entities (OData JSON 4.01, 14)."""
+    content: dict[str, Any] = {}
+    if form.level is not Level.NONE:
+        content["@odata.context"] = f"{form.root}/$metadata#Collection($ref)"
+    if count is not None:
+        content["@odata.count"] = count
+    content["value"] = [{"@odata.id": link_of(described, noun, form)} for noun in nouns]
+    if next_link is not None:
+        content["@odata.nextLink"] = next_link
+    return content
+
+
+def reference(described: Entity, noun: AlertDefinition | Indicator, form: Format) -> dict[str, Any]:
+    """A reference to one entity."""
+    content = {} if form.level is Level.NONE else {"@odata.context": f"{form.root}/$metadata#$ref"}
+    return content | {"@odata.id": link_of(described, noun, form)}
+
+
+def single(place: str, value: object, form: Format) -> dict[str, Any]:
+    """The value of one property at its place below the root, as `AlertDefinitions(1)/Title`."""
+    content: dict[str, Any] = {}
+    if form.level is not Level.NONE:
+        content["@odata.context"] = f"{form.root}/$metadata#{place}"
+    return content | {"value": value}
+
+
+def raw(value: object) -> bytes:
+    """A value as text (OData 4.01 Part 1, 11.2.7): of a text itself, of others as JSON without quotes."""
+    if isinstance(value, str):
+        return value.encode()
+    text: bytes = msgspec.json.encode(value)
+    return text.removeprefix(b'"').removesuffix(b'"')
+
+
+def _shape(asked: Options | None) -> str:
+    """What was selected and expanded, as a context URL says it (OData 4.01 Part 1, 10.7 to 10.10)."""
+    if asked is None or (asked.select is None and not asked.expand):
+        return ""
+    names = list(asked.select or ())
+    names += [f"{item.navigation.name}{_shape(item.options) or '()'}" for item in asked.expand]
+    return f"({','.join(names)})"
 
 
 def error(fault: IndiciaError, message: str | None = None) -> dict[str, Any]:

@@ -5,27 +5,38 @@
     tenant.add_indicators([...], by="someone")
 
 `scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `alerts`,
-`clients` and `counting` work on a scope; `tenant.TenantStore` gives each of them its transaction;
-`directory` knows the tenants; `engine` the file, its locks and its faults; `migrate` its version.
+`clients`, `credentials` and `counting` work on a scope; `tenant.TenantStore` gives each of them its
+transaction; `directory` knows the tenants; `engine` the file, its locks and its faults; `migrate` its
+version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.nouns import (
     Application,
+    Certificate,
     Counts,
+    Holder,
     ImportState,
     Recorded,
+    Redeemed,
+    RefreshToken,
     Secret,
     SigningKey,
     Tenant,
 )
+from indicia.store.queries import Page
 from indicia.store.store import Store
 from indicia.store.tenant import TenantStore
 
 __all__ = [
     "Application",
+    "Certificate",
     "Counts",
+    "Holder",
     "ImportState",
+    "Page",
     "Recorded",
+    "Redeemed",
+    "RefreshToken",
     "Secret",
     "SigningKey",
     "Store",

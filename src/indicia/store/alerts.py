@@ -34,7 +34,12 @@ def record(scope: Scope, tenant_uid: str, found: Iterable[Detection]) -> Recorde
 
 
 def page(
-    scope: Scope, tenant_uid: str, after: int, limit: int, definition_uid: str | None, status: AlertStatus | None
+    scope: Scope,
+    tenant_uid: str,
+    after: int,
+    limit: int,
+    definition_uid: str | None,
+    status: AlertStatus | None,
 ) -> list[Alert]:
     """Up to `limit` alerts with a number beyond `after`, in the order of numbers."""
     query = scope.select(alerts).where(alerts.c.id > after).order_by(alerts.c.id).limit(limit)
@@ -119,7 +124,7 @@ def _news(scope: Scope, found: Iterable[Detection]) -> tuple[list[Detection], li
             best[detection.id] = detection
     table = detections.c
     query = scope.select(detections, table.detection_id, table.raises)
-    stored = {row[0]: bool(row[1]) for row in scope.rows_in(query, table.detection_id, best)}
+    stored = {row.detection_id: bool(row.raises) for row in scope.rows_in(query, table.detection_id, best)}
     fresh = [detection for detection in best.values() if detection.id not in stored]
     risen = [d for d in best.values() if d.raises and stored.get(d.id) is False]
     return fresh, risen
@@ -132,7 +137,8 @@ def _insert_detections(scope: Scope, new: Sequence[Detection], kept: _Snapshots,
         for detection in new
     ]
     if made:
-        scope.insert_many(detections, tuple(made[0]), (tuple(values.values()) for values in made))
+        columns = tuple(column.name for column in detections.c if column.name in made[0])
+        scope.insert_many(detections, columns, (tuple(map(values.get, columns)) for values in made))
 
 
 def _fold(
@@ -145,7 +151,11 @@ def _fold(
     for detection in raising:
         first.setdefault(detection.alert_id, detection)
         after[detection.alert_id] = triage.merge(after.get(detection.alert_id), detection)
-    opened = [_open(scope, tenant_uid, after[key], kept.number(first[key]), now) for key in first if key not in before]
+    opened = [
+        _open(scope, tenant_uid, after[key], kept.number(first[key]), now)
+        for key in first
+        if key not in before
+    ]
     touched = [_keep(scope, after[key], now) for key in first if key in before]
     reopened = tuple(a for a in touched if a.reopened_count > before[a.id].reopened_count)
     grown = tuple(a for a in touched if a.reopened_count == before[a.id].reopened_count)

@@ -12,9 +12,9 @@ from sqlalchemy import Row
 
 from indicia.errors import InvalidValue, NotFound
 from indicia.store import rows
-from indicia.store.nouns import Application, Secret
+from indicia.store.nouns import Application, Certificate, Secret
 from indicia.store.scope import Scope
-from indicia.store.tables import applications, secrets
+from indicia.store.tables import applications, certificates, secrets
 
 
 def every(scope: Scope, tenant_uid: str) -> list[Application]:
@@ -23,7 +23,13 @@ def every(scope: Scope, tenant_uid: str) -> list[Application]:
     kept: dict[int, list[Secret]] = {}
     for row in scope.rows(scope.select(secrets).order_by(secrets.c.id)):
         kept.setdefault(row.application_id, []).append(rows.secret(row))
-    return [rows.application(row, tenant_uid, tuple(kept.get(row.id, ()))) for row in found]
+    shown: dict[int, list[Certificate]] = {}
+    for row in scope.rows(scope.select(certificates).order_by(certificates.c.id)):
+        shown.setdefault(row.application_id, []).append(rows.certificate(row))
+    return [
+        rows.application(row, tenant_uid, tuple(kept.get(row.id, ())), tuple(shown.get(row.id, ())))
+        for row in found
+    ]
 
 
 def add(scope: Scope, tenant_uid: str, name: str, roles: Iterable[str]) -> Application:
@@ -53,7 +59,7 @@ def add_secret(
     scope: Scope, client_id: str, secret_hash: str, hint: str, description: str, expires_at: datetime | None
 ) -> Secret:
     """Keep the hash of a new secret beside those there are."""
-    owner = _row(scope, client_id)
+    owner = owner_of(scope, client_id)
     created_at = rows.now()
     number = scope.insert(
         secrets,
@@ -69,7 +75,7 @@ def add_secret(
 
 def revoke_secret(scope: Scope, client_id: str, secret_id: int) -> None:
     """It is refused from now on; NotFound where the application has none of that id."""
-    owner = _row(scope, client_id)
+    owner = owner_of(scope, client_id)
     mine = (secrets.c.application_id == owner.id, secrets.c.id == secret_id)
     if scope.row(scope.select(secrets).where(*mine)) is None:
         raise NotFound(f"the application {client_id} has no secret {secret_id}")
@@ -78,7 +84,7 @@ def revoke_secret(scope: Scope, client_id: str, secret_id: int) -> None:
 
 def revoke(scope: Scope, client_id: str) -> None:
     """The application and its secrets are refused from now on."""
-    owner = _row(scope, client_id)
+    owner = owner_of(scope, client_id)
     scope.update(
         applications,
         applications.c.id == owner.id,
@@ -87,7 +93,8 @@ def revoke(scope: Scope, client_id: str) -> None:
     )
 
 
-def _row(scope: Scope, client_id: str) -> Row[Any]:
+def owner_of(scope: Scope, client_id: str) -> Row[Any]:
+    """The application's row; NotFound."""
     row = scope.row(scope.select(applications).where(applications.c.client_id == client_id.lower()))
     if row is None:
         raise NotFound(f"this tenant has no application {client_id!r}")

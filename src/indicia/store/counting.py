@@ -30,7 +30,9 @@ def move(scope: Scope, **by: int) -> None:
         scope.insert(counters, **(nothing | steps))
 
 
-def room_for(scope: Scope, quotas: Quotas, *, definitions: int = 0, indicators: int = 0, patterns: int = 0) -> None:
+def room_for(
+    scope: Scope, quotas: Quotas, *, definitions: int = 0, indicators: int = 0, patterns: int = 0
+) -> None:
     """Raise QuotaExceeded with the figures unless that many more fit."""
     have = counts(scope)
     _check("alert definitions", have.definitions, definitions, quotas.definitions)
@@ -41,6 +43,6 @@ def room_for(scope: Scope, quotas: Quotas, *, definitions: int = 0, indicators: 
 def _check(what: str, have: int, more: int, quota: int) -> None:
     if more > 0 and have + more > quota:
         raise QuotaExceeded(
-            f"the tenant has {have} of {quota} {what}; {more} more do not fit. Nothing was stored: "
+            f"the tenant has {have} of {quota} {what}; {more} more do not fit, and none of these was stored: "
             "delete some, or ask for a larger quota"
         )

@@ -75,8 +75,8 @@ def change(scope: Scope, definition_id: int, changes: Changes, by: str) -> Alert
     before = one(scope, definition_id)
     wanted = changes(before) if callable(changes) else changes
     _only(wanted, _CHANGEABLE)
-    values = rows.column_values(wanted) | {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
-    scope.update(definitions, definitions.c.id == definition_id, **values)
+    stamps = {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
+    scope.update(definitions, definitions.c.id == definition_id, **rows.column_values(wanted), **stamps)
     return one(scope, definition_id)
 
 

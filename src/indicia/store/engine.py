@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, TimeoutError  # noqa: A004 - SQLAlchemy's own name
+from sqlalchemy.exc import DatabaseError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from indicia.errors import StoreError
+from indicia.odata import functions
 
 BUSY_SECONDS = 15.0
 """How long a writer waits for its turn."""
 PREFIX = "sqlite:///"
-BULK_CACHE_KIB = 512 * 1024
+BULK_CACHE_KIB = 128 * 1024
 """Page cache while an import runs: the random inserts of its index then stay in memory."""
 BULK_WAL_PAGES = 64 * 1024
 """Pages in the log before an import writes them home: fewer, larger, sorted writes (256 MiB)."""
@@ -43,10 +44,14 @@ _WORDS: tuple[tuple[str, str, int | None], ...] = (
     ("SQLITE_BUSY", "another process is writing to {path} and did not finish in time; try again", 2),
     ("SQLITE_LOCKED", "another process is writing to {path} and did not finish in time; try again", 2),
     ("SQLITE_FULL", "no space left for {path}; make room on that disk, nothing was changed", None),
-    ("SQLITE_READONLY", "{path} cannot be written; check the owner and mode of the file and its folder", None),
-    ("SQLITE_CANTOPEN", "{path} cannot be opened; check that its folder exists and who may write there", None),
+    ("SQLITE_READONLY", "{path} cannot be written; check owner and mode of the file and its folder", None),
+    ("SQLITE_CANTOPEN", "{path} cannot be opened; check its folder, and who may read and write there", None),
     ("SQLITE_NOTADB", "{path} is not an Indicia store; name another home, or move that file away", None),
-    ("SQLITE_CORRUPT", "{path} is damaged; restore a backup (`sqlite3 FILE .recover` may save what is left)", None),
+    (
+        "SQLITE_CORRUPT",
+        "{path} is damaged; restore a backup (`sqlite3 FILE .recover` saves parts)",
+        None,
+    ),
     ("SQLITE_IOERR", "the disk of {path} reports an error; check the disk and its free space", None),
 )
 
@@ -69,11 +74,10 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A connection that holds the write lock; committed at the end, undone by any exception."""
-        with self._in_words(), self._taking_turn():
-            with self._engine.connect() as connection:
-                connection.execution_options(indicia_write=True)
-                with connection.begin():
-                    yield connection
+        with self._in_words(), self._taking_turn(), self._engine.connect() as connection:
+            connection.execution_options(indicia_write=True)
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def bulk(self) -> Iterator[Callable[[], AbstractContextManager[Connection]]]:
@@ -92,6 +96,8 @@ class Database:
                 yield begin
             finally:
                 _tune(raw, _CACHE_KIB, _WAL_PAGES)
+                # Else somebody's next small write would have to bring the large log home.
+                raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def schema_change(self) -> Iterator[Connection]:
@@ -139,7 +145,7 @@ def _path(url: str, *, create: bool) -> Path:
         raise StoreError(f"{url!r} is not a store; this version knows {PREFIX}PATH only")
     path = Path(url.removeprefix(PREFIX))
     if not path.parent.is_dir():
-        raise StoreError(f"the folder {path.parent} does not exist; `indicia init` makes a home with its store")
+        raise StoreError(f"the folder {path.parent} does not exist; `indicia init` makes one")
     if path.is_dir():
         raise StoreError(f"{path} is a folder, not a store; name a file")
     if not path.exists():
@@ -170,6 +176,9 @@ def _engine(path: Path, busy_seconds: float) -> Engine:
             raw.execute("PRAGMA journal_mode=WAL")
         for pragma in _PRAGMAS:
             raw.execute(pragma)
+        for function in (*functions.FUNCTIONS, *functions.OPERATORS):
+            call = functions.null_safe(function)
+            raw.create_function(function.key, len(function.arguments), call, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -181,7 +190,8 @@ def _engine(path: Path, busy_seconds: float) -> Engine:
 
 def _raw(connection: Connection) -> sqlite3.Connection:
     raw = connection.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)
+    if not isinstance(raw, sqlite3.Connection):
+        raise TypeError(f"{raw!r} is no connection of sqlite3")
     return raw
 
 

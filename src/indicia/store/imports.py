@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 from indicia.model import Indicator, Quotas
 from indicia.store import counting, definitions, indicators, rows
@@ -27,9 +28,8 @@ def begin(scope: Scope, definition_id: int, key: str, start: int) -> ImportState
     scope.delete(imports, imports.c.definition_id == definition_id, imports.c.key == key)
     now = rows.now()
     stamps = {"started_at": rows.micros(now), "last_modified_at": rows.micros(now)}
-    scope.insert(
-        imports, key=key, definition_id=definition_id, position=start, added=0, known=0, finished=False, **stamps
-    )
+    nothing = {"position": start, "added": 0, "known": 0, "finished": False}
+    scope.insert(imports, key=key, definition_id=definition_id, **nothing, **stamps)
     return ImportState(key, definition_id, start, 0, 0, False, now, now)
 
 
@@ -43,17 +43,11 @@ def store_batch(
 ) -> ImportState:
     """Add what the definition does not have, move the counters and the checkpoint."""
     definitions.one(scope, before.definition_id)
-    seen = indicators.known(scope, before.definition_id, batch)
-    fresh: list[Indicator] = []
-    for found in batch:
-        identity = (str(found.type), str(found.function), found.canonical)
-        if identity not in seen:
-            seen.add(identity)
-            fresh.append(found)
-    patterns = sum(found.function != rows.EQUALS for found in fresh)
+    fresh = _fresh(scope, before.definition_id, batch)
+    patterns = sum(found.function != rows.EQUALS for found, _ in fresh)
     counting.room_for(scope, quotas, indicators=len(fresh), patterns=patterns)
     now = rows.now()
-    indicators.insert(scope, fresh, before.definition_id, rows.micros(now), by)
+    indicators.insert(scope, fresh, repeat(before.definition_id), rows.micros(now), by)
     counting.move(scope, indicators=len(fresh), patterns=patterns)
     after = ImportState(
         before.key,
@@ -67,6 +61,18 @@ def store_batch(
     )
     _keep(scope, after)
     return after
+
+
+def _fresh(scope: Scope, definition_id: int, batch: Sequence[Indicator]) -> list[tuple[Indicator, int]]:
+    """What the definition does not have yet, each once, with its `canonical_key`."""
+    keys = [rows.canonical_key(found.canonical) for found in batch]
+    seen = indicators.known(scope, definition_id, keys)
+    fresh: dict[tuple[str, str, str], tuple[Indicator, int]] = {}
+    for found, key in zip(batch, keys, strict=True):
+        identity = found.type, found.function, found.canonical
+        if identity not in seen:
+            fresh.setdefault(identity, (found, key))
+    return list(fresh.values())
 
 
 def finish(scope: Scope, before: ImportState) -> ImportState:

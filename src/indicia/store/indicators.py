@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import true
 
@@ -58,7 +59,8 @@ def add(scope: Scope, new: Sequence[Indicator], by: str, quotas: Quotas) -> list
         if found.definition.id not in owners:
             raise NotFound(f"there is no AlertDefinitions({found.definition.id})", target=f"[{index}]")
     created_at = rows.now()
-    ids = insert(scope, new, None, rows.micros(created_at), by)
+    keyed = [(found, rows.canonical_key(found.canonical)) for found in new]
+    ids = insert(scope, keyed, (found.definition.id for found in new), rows.micros(created_at), by)
     counting.move(scope, indicators=len(new), patterns=patterns)
     return [
         replace(
@@ -75,20 +77,15 @@ def add(scope: Scope, new: Sequence[Indicator], by: str, quotas: Quotas) -> list
 
 
 def insert(
-    scope: Scope, new: Sequence[Indicator], definition_id: int | None, created_at: int, by: str
+    scope: Scope, new: Sequence[tuple[Indicator, int]], owners: Iterable[int], created_at: int, by: str
 ) -> range:
-    """Write rows and nothing else (no counters); under their own definitions where none is named."""
+    """Write rows, each with its `canonical_key` and under its owner, and nothing else (no counters)."""
     ids = scope.reserve_ids(indicators, len(new))
     make = rows.indicator_tuple
-    if definition_id is None:
-        made = (
-            make(found, number, found.definition.id, created_at, by)
-            for number, found in zip(ids, new, strict=True)
-        )
-    else:
-        made = (
-            make(found, number, definition_id, created_at, by) for number, found in zip(ids, new, strict=True)
-        )
+    made = (
+        make(found, number, owner, key, created_at, by)
+        for number, (found, key), owner in zip(ids, new, owners, strict=False)
+    )
     scope.insert_many(indicators, rows.INDICATOR_COLUMNS, made)
     return ids
 
@@ -162,7 +159,7 @@ def matchable(scope: Scope) -> Iterator[Indicator]:
                 yield _matchable(row, owner)
 
 
-def _matchable(row: Sequence[object], owner: AlertDefinition) -> Indicator:
+def _matchable(row: Any, owner: AlertDefinition) -> Indicator:
     number, _, type_, value, canonical, function, valid_from, expires_at, source = row
     return Indicator(
         rows.TYPES[type_],
@@ -178,14 +175,14 @@ def _matchable(row: Sequence[object], owner: AlertDefinition) -> Indicator:
     )
 
 
-def known(scope: Scope, definition_id: int, new: Iterable[Indicator]) -> set[tuple[str, str, str]]:
-    """(type, function, canonical) of those that the definition has already."""
+def known(scope: Scope, definition_id: int, keys: Iterable[int]) -> set[tuple[str, str, str]]:
+    """(type, function, canonical) of what the definition has under those of `rows.canonical_key`."""
     table = indicators.c
     query = scope.select(indicators, table.type, table.function, table.canonical).where(
         table.definition_id == definition_id
     )
-    keys = (rows.canonical_key(found.canonical) for found in new)
-    return {(row[0], row[1], row[2]) for row in scope.rows_in(query, table.canonical_key, keys)}
+    found = scope.rows_in(query, table.canonical_key, keys)
+    return {(row.type, row.function, row.canonical) for row in found}
 
 
 def _pattern(function: str) -> int:

@@ -6,14 +6,12 @@ compared with VERSIONS; a test holds that list against the migrations themselves
 
 from __future__ import annotations
 
-import sqlite3
-
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 
 from indicia.errors import StoreError
 from indicia.store.engine import Database
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """Every migration, oldest first."""
 HEAD = VERSIONS[-1]
 

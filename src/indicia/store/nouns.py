@@ -1,9 +1,10 @@
-"""What the store keeps beside the nouns of `indicia.model`: tenants, applications, keys, and what calls answer."""
+"""What the store keeps beside the nouns of `indicia.model`: tenants, applications, keys, answers of calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from indicia.model import Alert
 
@@ -39,6 +40,57 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate by whose key an application signs its assertions; the key itself is never ours."""
+
+    id: int
+    """0 for one that is not stored yet."""
+    sha1: str
+    """Thumbprint in lower-case hex; `x5t` of an assertion names it."""
+    sha256: str
+    pem: str
+    subject: str
+    created_at: datetime
+    valid_from: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        """Not revoked, and valid at `now` (UTC)."""
+        return self.revoked_at is None and self.valid_from <= now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A refresh token as it is kept; its text was shown once."""
+
+    family: int
+    """The same for a token and all that replace it."""
+    client_id: str
+    resource: str
+    expires_at: datetime
+    family_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """What became of a refresh token that somebody sent."""
+
+    state: Literal["rotated", "unknown", "revoked", "replayed", "expired"]
+    token: RefreshToken | None = None
+    """The next one, where the state is rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An application one of whose credentials is good at this moment."""
+
+    tenant_uid: str
+    client_id: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """Something that asks for tokens, by its client id."""
 
@@ -50,6 +102,8 @@ class Application:
     revoked_at: datetime | None
     secrets: tuple[Secret, ...]
     """Oldest first, those no longer valid too."""
+    certificates: tuple[Certificate, ...] = ()
+    """As `secrets`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +114,7 @@ class SigningKey:
     private_pem: str
     created_at: datetime
     retired_at: datetime | None
-    """From then on it signs nothing; it is still published until its last token has expired."""
+    """From then on (it may lie ahead) it signs nothing; it verifies until its last token has expired."""
 
 
 @dataclass(frozen=True, slots=True)

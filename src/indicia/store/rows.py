@@ -1,4 +1,4 @@
-"""Rows of the tables to nouns and back. Times: microseconds since 1970 UTC in rows, aware datetimes in nouns."""
+"""Rows of the tables to nouns and back. Times: microseconds since 1970 UTC here, aware datetimes there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from struct import Struct
 from typing import Any
 
 from sqlalchemy import Row
@@ -27,10 +28,11 @@ from indicia.model import (
     Side,
     TimeNote,
 )
-from indicia.store.nouns import Application, ImportState, Secret, SigningKey, Tenant
+from indicia.store.nouns import Application, Certificate, ImportState, Secret, SigningKey, Tenant
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_INT64 = Struct(">q").unpack
 
 TYPES: dict[str, IndicatorType] = {str(member): member for member in IndicatorType}
 FUNCTIONS: dict[str, DetectionFunction] = {str(member): member for member in DetectionFunction}
@@ -95,8 +97,8 @@ def now() -> datetime:
 
 def canonical_key(canonical: str) -> int:
     """A signed 64-bit digest of a canonical value: what the index of values holds."""
-    digest = blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    number: int = _INT64(blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).digest())[0]
+    return number
 
 
 def column_values(changes: Mapping[str, object]) -> dict[str, object]:
@@ -104,8 +106,7 @@ def column_values(changes: Mapping[str, object]) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, value in changes.items():
         if name in _TIMES:
-            assert value is None or isinstance(value, datetime)
-            values[name] = micros_or_none(value)
+            values[name] = micros(value) if isinstance(value, datetime) else None
         else:
             values[name] = str(value) if name in _ENUMS else value
     return values
@@ -182,19 +183,21 @@ def indicator(row: Row[Any], owner: AlertDefinition) -> Indicator:
 
 
 def indicator_tuple(
-    indicator: Indicator, row_id: int, definition_id: int, created_at: int, created_by: str
+    indicator: Indicator, row_id: int, definition_id: int, key: int, created_at: int, created_by: str
 ) -> tuple[object, ...]:
-    """An indicator in the order of INDICATOR_COLUMNS; plain, because millions pass here."""
-    canonical = indicator.canonical
+    """An indicator, with its `canonical_key`, in the order of INDICATOR_COLUMNS.
+
+    Millions pass here: plain str and int, because sqlite3 looks for an adapter of everything else.
+    """
     return (
         row_id,
         definition_id,
         str(indicator.type),
         indicator.value,
-        canonical,
-        canonical_key(canonical),
+        indicator.canonical,
+        key,
         str(indicator.function),
-        indicator.enabled,
+        1 if indicator.enabled else 0,
         micros_or_none(indicator.valid_from),
         micros_or_none(indicator.expires_at),
         indicator.source,
@@ -337,8 +340,28 @@ def secret(row: Row[Any]) -> Secret:
     )
 
 
-def application(row: Row[Any], tenant_uid: str, secrets: tuple[Secret, ...]) -> Application:
-    """A row of `applications` and its secrets."""
+def certificate(row: Row[Any]) -> Certificate:
+    """A row of `certificates`."""
+    return Certificate(
+        id=row.id,
+        sha1=row.sha1,
+        sha256=row.sha256,
+        pem=row.pem,
+        subject=row.subject,
+        created_at=when(row.created_at),
+        valid_from=when(row.valid_from),
+        expires_at=when(row.expires_at),
+        revoked_at=when_or_none(row.revoked_at),
+    )
+
+
+def application(
+    row: Row[Any],
+    tenant_uid: str,
+    secrets: tuple[Secret, ...],
+    certificates: tuple[Certificate, ...] = (),
+) -> Application:
+    """A row of `applications`, its secrets and certificates."""
     return Application(
         client_id=row.client_id,
         tenant_uid=tenant_uid,
@@ -347,6 +370,7 @@ def application(row: Row[Any], tenant_uid: str, secrets: tuple[Secret, ...]) -> 
         created_at=when(row.created_at),
         revoked_at=when_or_none(row.revoked_at),
         secrets=secrets,
+        certificates=certificates,
     )
 
 

@@ -7,18 +7,29 @@ proves it, another watches the SQL. The raw connection stays inside.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, insert, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import (
+    Alias,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.sql.selectable import NamedFromClause
 
 from indicia.store import tables
-
-type_row = Row[Any]
-_CHUNK = 5000
-"""Values of one IN list; databases bound the parameters of a statement (SQLite 32,766)."""
 
 
 class Scope:
@@ -28,8 +39,11 @@ class Scope:
         self._connection = connection
         self._tenant_id = tenant_id
 
-    def select(self, table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
-        """A query of one table (all columns where none is named), to be narrowed and given to `rows`."""
+    def select(self, table: Table | NamedFromClause[Any], *columns: ColumnElement[Any]) -> Select[Any]:
+        """A query of one table (all columns where none is named), to be narrowed and given to `rows`.
+
+        Of an alias of a table it is a sub-query of another one.
+        """
         chosen = select(*columns).select_from(table) if columns else select(table)
         return chosen.where(_owned(table) == self._tenant_id)
 
@@ -41,15 +55,19 @@ class Scope:
         """The first row of the query, or None."""
         return self._connection.execute(statement).first()
 
-    def rows_in(self, statement: Select[Any], column: ColumnElement[Any], values: Iterable[Any]) -> list[Row[Any]]:
-        """The rows whose column holds one of the values, in lists that a database takes at once."""
-        distinct = sorted(set(values))
-        chunks = (distinct[start : start + _CHUNK] for start in range(0, len(distinct), _CHUNK))
-        return [row for chunk in chunks for row in self.rows(statement.where(column.in_(chunk)))]
+    def rows_in(
+        self, statement: Select[Any], column: ColumnElement[Any], values: Iterable[Any]
+    ) -> list[Row[Any]]:
+        """The rows whose column holds one of the values (numbers or texts), in no order.
 
-    def stream(self, statement: Select[Any], size: int = 10_000) -> Iterator[Sequence[Row[Any]]]:
+        The values go over as one JSON text: thousands of parameters cost more than looking them up.
+        """
+        listed = func.json_each(json.dumps(sorted(set(values)), ensure_ascii=False)).table_valued("value")
+        return list(self.rows(statement.where(column.in_(select(listed.c.value)))))
+
+    def stream(self, statement: Select[Any], size: int = 10_000) -> Iterator[Sequence[Any]]:
         """The rows in lists of at most `size`, read as they are asked for."""
-        result = self._connection.execution_options(yield_per=size).execute(statement)
+        result = self._connection.execute(statement, execution_options={"yield_per": size})
         yield from result.partitions()
 
     def insert(self, table: Table, **values: object) -> int:
@@ -60,15 +78,17 @@ class Scope:
         return int(key[0]) if key else 0
 
     def insert_many(self, table: Table, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-        """Rows as tuples in the order of the columns, by the driver's own fast path."""
+        """Rows as tuples by the driver's own fast path; `columns` names them in the order of the table."""
         _owned(table)
-        tenant = (self._tenant_id,)
-        parameters = [tenant + row for row in rows]
+        parameters = list(rows)
         if parameters:
-            self._connection.exec_driver_sql(_insert_sql(table, columns), parameters)
+            sql = _insert_sql(table, columns, self._tenant_id, self._connection.dialect)
+            self._connection.exec_driver_sql(sql, parameters)
 
     def update(self, table: Table, *where: ColumnElement[bool], **values: object) -> int:
         """How many rows were changed."""
+        if "tenant_id" in values:
+            raise TypeError("a row stays with its tenant")
         statement = update(table).where(_owned(table) == self._tenant_id, *where).values(**values)
         return int(self._connection.execute(statement).rowcount)
 
@@ -79,24 +99,23 @@ class Scope:
 
     def reserve_ids(self, table: Table, count: int) -> range:
         """Ids for `count` new rows, greater than any ever used; the transaction must hold the write lock."""
-        found = self._connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.name,))
-        last = found.scalar() or 0
+        ask = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+        last = self._connection.exec_driver_sql(ask, (table.name,)).scalar() or 0
         return range(last + 1, last + 1 + count)
 
 
-def _owned(table: Table) -> ColumnElement[int]:
-    if table not in tables.OF_TENANTS:
+def _owned(table: Table | NamedFromClause[Any]) -> ColumnElement[int]:
+    base = table.element if isinstance(table, Alias) else table
+    if base not in tables.OF_TENANTS:
         raise TypeError(f"{table.name} is not a table of tenants")
     return table.c.tenant_id
 
 
-@lru_cache(maxsize=32)
-def _insert_sql(table: Table, columns: tuple[str, ...]) -> str:
-    """INSERT of the tenant and the columns with positional parameters."""
-    names = ("tenant_id", *columns)
-    missing = [name for name in names if name not in table.c]
-    if missing:
-        raise TypeError(f"{table.name} has no column {missing}")
-    statement = insert(table).compile(dialect=sqlite.dialect(), column_keys=list(names))
-    assert statement.positiontup == list(names)
+@lru_cache(maxsize=256)
+def _insert_sql(table: Table, columns: tuple[str, ...], tenant_id: int, dialect: Dialect) -> str:
+    """INSERT of the tenant, whose number stands in the text, and the columns by position."""
+    tenant: dict[str, Any] = {"tenant_id": literal_column(str(int(tenant_id)))}
+    statement = insert(table).values(dict.fromkeys(columns) | tenant).compile(dialect=dialect)
+    if statement.positiontup != list(columns):
+        raise TypeError(f"{columns} are not in the order of the columns of {table.name}")
     return str(statement)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from indicia.model import Quotas
 from indicia.store import directory, migrate
 from indicia.store.engine import BUSY_SECONDS, Database
-from indicia.store.nouns import Application, SigningKey, Tenant
+from indicia.store.nouns import Application, Holder, SigningKey, Tenant
 from indicia.store.tenant import TenantStore
 
 
@@ -75,9 +76,14 @@ class Store:
         return TenantStore(self._database, found, self.quotas)
 
     def application(self, client_id: str) -> Application | None:
-        """Whose client id it is, with roles and secrets (hashes), revoked ones too; None where unknown."""
+        """Whose client id it is, with roles, secrets (hashes) and certificates; None where unknown."""
         with self._database.reading() as connection:
             return directory.application(connection, client_id)
+
+    def holder(self, client_id: str, kind: str, number: int) -> Holder | None:
+        """The application, if it and its credential (`secret`, `certificate`, `refresh`) are good now."""
+        with self._database.reading() as connection:
+            return directory.holder(connection, client_id, kind, number)
 
     def signing_keys(self) -> Sequence[SigningKey]:
         """Every key that signs or signed tokens, newest first."""
@@ -89,7 +95,12 @@ class Store:
         with self._database.writing() as connection:
             return directory.add_signing_key(connection, kid, private_pem)
 
-    def retire_signing_key(self, kid: str) -> None:
-        """It signs nothing from now on and is still published; NotFound."""
+    def retire_signing_key(self, kid: str, at: datetime | None = None) -> None:
+        """It signs nothing from `at` (default: now) on and is still published; NotFound."""
         with self._database.writing() as connection:
-            directory.retire_signing_key(connection, kid)
+            directory.retire_signing_key(connection, kid, at)
+
+    def remove_signing_key(self, kid: str) -> None:
+        """The tokens that it signed are refused from now on; NotFound."""
+        with self._database.writing() as connection:
+            directory.remove_signing_key(connection, kid)

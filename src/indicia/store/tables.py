@@ -128,6 +128,49 @@ secrets = Table(
     sqlite_autoincrement=True,
 )
 
+certificates = Table(
+    "certificates",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("application_id", Identity, nullable=False),
+    Column("sha1", String(40), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("pem", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    _time("created_at"),
+    _time("valid_from"),
+    _time("expires_at"),
+    _time("revoked_at", nullable=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "application_id"], ["applications.tenant_id", "applications.id"], ondelete="CASCADE"
+    ),
+    Index(None, "tenant_id", "application_id"),
+    sqlite_autoincrement=True,
+)
+
+refresh_tokens = Table(  # each use replaces the token by the next one of its family
+    "refresh_tokens",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("application_id", Identity, nullable=False),
+    Column("family", BigInteger, nullable=False),  # the id of the first one
+    Column("hash", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("family_expires_at"),
+    _time("used_at", nullable=True),
+    _time("revoked_at", nullable=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "application_id"], ["applications.tenant_id", "applications.id"], ondelete="CASCADE"
+    ),
+    Index(None, "tenant_id", "application_id", "family"),
+    Index(None, "tenant_id", "hash"),
+    sqlite_autoincrement=True,
+)
+
 definitions = Table(
     "definitions",
     METADATA,
@@ -163,7 +206,9 @@ indicators = Table(
     ),
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "definition_id", "id"),
-    Index(None, "tenant_id", "canonical_key"),
+    # With the definition behind the key: what an import asks for is in the index alone, and the planner has
+    # no reason to walk the whole definition instead.
+    Index(None, "tenant_id", "canonical_key", "definition_id"),
     sqlite_autoincrement=True,
 )
 

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import Connection
 
 from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Indicator, Quotas
-from indicia.store import alerts, clients, counting, definitions, imports, indicators
+from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
+from indicia.odata.tree import Expression, Query
+from indicia.store import alerts, clients, counting, credentials, definitions, imports, indicators, queries
+from indicia.store.definitions import Changes as DefinitionChanges
 from indicia.store.engine import Database
-from indicia.store.nouns import Application, Counts, ImportState, Recorded, Secret, Tenant
+from indicia.store.indicators import Changes as IndicatorChanges
+from indicia.store.nouns import (
+    Application,
+    Certificate,
+    Counts,
+    ImportState,
+    Recorded,
+    Redeemed,
+    RefreshToken,
+    Secret,
+    Tenant,
+)
 from indicia.store.scope import Scope
 
 PAGE = 1000
 """Rows of a page unless the caller says otherwise."""
-BATCH = 50_000
+BATCH = 20_000
 """Indicators of one transaction of an import."""
 
 
@@ -66,7 +80,7 @@ class TenantStore:
         with self._writing() as scope:
             return definitions.add(scope, new, by, self.quotas)
 
-    def change_definition(self, definition_id: int, changes: definitions.Changes, by: str) -> AlertDefinition:
+    def change_definition(self, definition_id: int, changes: DefinitionChanges, by: str) -> AlertDefinition:
         """Set attributes by their names in `model`; NotFound, InvalidValue for id, uid and stamps.
 
         `changes` may be a function, which is then asked inside the transaction with the entity as it stands
@@ -107,7 +121,7 @@ class TenantStore:
         with self._writing() as scope:
             return indicators.add(scope, new, by, self.quotas)
 
-    def change_indicator(self, indicator_id: int, changes: indicators.Changes, by: str) -> Indicator:
+    def change_indicator(self, indicator_id: int, changes: IndicatorChanges, by: str) -> Indicator:
         """As `change_definition`; type, value and function come together with `canonical`. QuotaExceeded."""
         with self._writing() as scope:
             return indicators.change(scope, indicator_id, changes, by, self.quotas)
@@ -229,6 +243,28 @@ class TenantStore:
         with self._writing() as scope:
             return alerts.change_status(scope, self.uid, number_or_id, status)
 
+    # Queries
+
+    def select_definitions(self, query: Query) -> queries.Page[AlertDefinition]:
+        """The alert definitions that a query of `odata` selects, in its order."""
+        with self._reading() as scope:
+            return queries.definition_page(scope, query)
+
+    def select_indicators(self, query: Query, definition_id: int | None = None) -> queries.Page[Indicator]:
+        """The indicators that a query selects, of one definition or of all."""
+        with self._reading() as scope:
+            return queries.indicator_page(scope, query, definition_id)
+
+    def count_definitions(self, where: Expression | None = None) -> int:
+        """How many alert definitions a filter keeps."""
+        with self._reading() as scope:
+            return queries.count(scope, ALERT_DEFINITION, where)
+
+    def count_indicators(self, where: Expression | None = None, definition_id: int | None = None) -> int:
+        """How many indicators a filter keeps, of one definition or of all."""
+        with self._reading() as scope:
+            return queries.count(scope, INDICATOR, where, definition_id)
+
     # Counts and clients
 
     def counts(self) -> Counts:
@@ -267,6 +303,35 @@ class TenantStore:
         """The application and all of its secrets are refused from now on; NotFound."""
         with self._writing() as scope:
             clients.revoke(scope, client_id)
+
+    def add_certificate(self, client_id: str, new: Certificate) -> Certificate:
+        """Keep a certificate beside those there are; NotFound, InvalidValue."""
+        with self._writing() as scope:
+            return credentials.add_certificate(scope, client_id, new)
+
+    def revoke_certificate(self, client_id: str, number: int) -> None:
+        """It is refused from now on; NotFound."""
+        with self._writing() as scope:
+            credentials.revoke_certificate(scope, client_id, number)
+
+    def add_refresh_token(
+        self, client_id: str, token_hash: str, resource: str, idle: timedelta, longest: timedelta
+    ) -> RefreshToken:
+        """The first token of a family, which ends `idle` after its last use, or after `longest`; NotFound."""
+        with self._writing() as scope:
+            return credentials.add_refresh_token(scope, client_id, token_hash, resource, idle, longest)
+
+    def rotate_refresh_token(
+        self, client_id: str, token_hash: str, next_hash: str, idle: timedelta
+    ) -> Redeemed:
+        """Take a token and put the next one of its family in its place; one of several callers wins."""
+        with self._writing() as scope:
+            return credentials.rotate_refresh_token(scope, client_id, token_hash, next_hash, idle)
+
+    def revoke_refresh_tokens(self, client_id: str) -> int:
+        """All of the application's are refused from now on, with what they got; how many could be used."""
+        with self._writing() as scope:
+            return credentials.revoke_refresh_tokens(scope, client_id)
 
     @contextmanager
     def _reading(self) -> Iterator[Scope]:

@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from indicia.errors import InputError
-from indicia.model import Event, Facts, Observable, Side, TimeNote
+from indicia.identity import lower
+from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
 from indicia.telemetry import families
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, read
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
 from indicia.telemetry.sources import Source
 from indicia.telemetry.times import parse
-from indicia.values import address
+from indicia.values import address, canonical_host
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
@@ -43,8 +44,9 @@ def events(
 ) -> Iterator[Event]:
     """Every event of a source. `schema` names one for all of them; else each is recognised by its look.
 
-    `malformed` hears of every record that cannot be read; `progress` of bytes read from the disk.
-    Raises InputError where the source cannot be opened, is damaged, or the schema is not known.
+    `malformed` hears of every record that cannot be read, and with line 0 of a stream that is damaged or of
+    no known form; `progress` of bytes read from the disk. Raises InputError where the source cannot be
+    opened, or the schema is not known.
     """
     named = _named(schema)
     recogniser = Recogniser()
@@ -53,17 +55,7 @@ def events(
         malformed(Malformed(source.name, line, reason))
 
     with source.open(progress) as stream:
-        records = read(stream, report)
-        while True:
-            try:
-                record = next(records)
-            except StopIteration:
-                return
-            except (OSError, EOFError, ValueError, RuntimeError) as error:
-                if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
-                    raise
-                report(0, f"the stream ends here: {error}")
-                return
+        for record in read(stream, report):
             yield event(record, source, named or recogniser.schema(record.value))
 
 
@@ -219,7 +211,7 @@ def _machine(value: Mapping[str, Any], schema: Schema) -> str | None:
         if isinstance(found, dict):
             found = found.get("#text")
         if isinstance(found, str) and found.strip() and found != "-":
-            return address(found) or families.lower(found.strip())
+            return address(found) or lower(found.strip())
     return None
 
 
@@ -229,8 +221,8 @@ def _endpoints(value: Mapping[str, Any], schema: Schema) -> tuple[tuple[Side, st
         for path in paths:
             there = lookup(value, path)
             first = there[0] if isinstance(there, list) and there else there
-            end = address(first) if isinstance(first, str) else None
-            if end:
-                found.append((side, end))
+            end = canonical_host(first) if isinstance(first, str) else None
+            if end and end[0] is IndicatorType.IP_ADDRESS:
+                found.append((side, end[1]))
                 break
     return tuple(found)

@@ -15,7 +15,6 @@ from indicia.telemetry.paths import lookup
 from indicia.telemetry.times import EPOCH, parse, to_second
 
 Parts = Mapping[str, tuple[str, ...]]
-_UPPER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _PRIORITY = re.compile(rb"(?:\d{1,7} (?=<))?<\d{1,3}>")
 _Record = Mapping[str, object]
 _NUMBER = re.compile(r"-?\d{1,20}(?:\.\d{1,12})?")
@@ -38,11 +37,6 @@ def event_id(
     return identity.event_id(family, keyed)
 
 
-def lower(text: str) -> str:
-    """A to Z in lower case, nothing else."""
-    return text.translate(_UPPER)
-
-
 def _first(record: _Record, paths: tuple[str, ...]) -> object:
     for path in paths:
         found = lookup(record, path)
@@ -63,8 +57,8 @@ def _windows(record: _Record, parts: Parts, _own: Parts, _stem: str) -> list[str
         return None
     utc = _first(record, parts.get("utc_time", ()))
     time = to_second(utc, utc=True) if utc else to_second(_first(record, parts.get("time", ())), utc=False)
-    channel = lower(_text(record, parts, "channel"))
-    return [lower(computer), channel, number, _text(record, parts, "event_id"), time]
+    channel = identity.lower(_text(record, parts, "channel"))
+    return [identity.lower(computer), channel, number, _text(record, parts, "event_id"), time]
 
 
 def _zeek(record: _Record, parts: Parts, own: Parts, stem: str) -> list[str] | None:

@@ -7,9 +7,10 @@ a DNS log still meets URL indicators.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
-from indicia.mentions import mentions
+from indicia.mentions import Mention, mentions
 from indicia.model import IndicatorType, Observable, Role, Side
 from indicia.values import HASH_BY_LENGTH, canonical, canonical_host, file_name, url_parts
 
@@ -20,6 +21,9 @@ _HASH_PAIR = re.compile(r"([A-Za-z0-9]{3,10})\s*[=:]\s*([0-9A-Fa-f]{32,64})")
 _COLON_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}:){15,31}[0-9A-Fa-f]{2}")
 _MAILBOX = re.compile(r"[^\s<>@,;\"]{1,200}@([^\s<>@,;\"]{1,255})")
 _COMMON_NAME = re.compile(r"(?:^|[,/\s])CN\s*=\s*([^,/]{1,255})", re.IGNORECASE)
+_SHORTEST_HASH = 32
+_SHORT = 200
+"""Characters of a text that is worth remembering."""
 _LIST_ITEM = re.compile(r"(?:type:\s*\d+\s+)?([^;,\s]+)")
 
 
@@ -27,16 +31,32 @@ def _seen(kind: IndicatorType, value: str, text: str, path: str, side: Side | No
     return Observable(kind, value, text, path, Role.OBSERVED, side)
 
 
-def text(value: str, path: str, side: Side | None) -> Iterator[Observable]:
+@lru_cache(maxsize=16_384)
+def _short_mentions(value: str) -> tuple[Mention, ...]:
+    """Logs say the same short things over and over: names of accounts, levels, providers."""
+    return tuple(mentions(value))
+
+
+def _mentions(value: str) -> Iterable[Mention]:
+    if len(value) < _SHORTEST_HASH and value.isalnum():  # too short for a hash, no address, no name
+        return ()
+    return _short_mentions(value) if len(value) <= _SHORT else mentions(value)
+
+
+def text(value: str, path: str, side: Side | None) -> list[Observable]:
     """Whatever stands inside, as mentions; only strong ones raise."""
-    for found in mentions(value):
-        yield Observable(found.type, found.value, found.text, path, Role.MENTIONED, side, found.strong)
+    return [
+        Observable(found.type, found.value, found.text, path, Role.MENTIONED, side, found.strong)
+        for found in _mentions(value)
+    ]
 
 
-def command(value: str, path: str, side: Side | None) -> Iterator[Observable]:
+def command(value: str, path: str, side: Side | None) -> list[Observable]:
     """A command line, or a line without schema: every mention raises."""
-    for found in mentions(value):
-        yield Observable(found.type, found.value, found.text, path, Role.MENTIONED, side, raises=True)
+    return [
+        Observable(found.type, found.value, found.text, path, Role.MENTIONED, side, raises=True)
+        for found in _mentions(value)
+    ]
 
 
 def never(_value: str, _path: str, _side: Side | None) -> list[Observable]:
@@ -195,4 +215,4 @@ MEANINGS: dict[str, Meaning] = {
     "xml": text,
     "never": never,
 }
-"""Names that mapping files use. `json` and `xml` say that a string is to be opened; what cannot be is text."""
+"""Names that mapping files use. `json` and `xml`: a string that is to be opened; what cannot be is text."""

@@ -34,7 +34,7 @@ _CACHE = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One key of a group: it is there, and its text fits the glob (without letter case) where there is one."""
+    """One key of a group: it is there, and its text fits the glob, where there is one, in any letter case."""
 
     path: str
     glob: re.Pattern[str] | None
@@ -118,8 +118,13 @@ def schemas() -> Mapping[str, Schema]:
         for entry in resources.files("indicia.telemetry").joinpath("mappings").iterdir()
         if entry.name.endswith(".toml")
     }
+    return read_schemas(files)
+
+
+def read_schemas(files: Mapping[str, str]) -> Mapping[str, Schema]:
+    """The schemas of mapping files, each given as its name and content; as `schemas`."""
     tables = {name: _table(name, content) for name, content in sorted(files.items())}
-    made = [_Reader(name, tables).schema() for name in tables if not name.endswith("-fields")]
+    made = [_schema(name, tables) for name in tables if not name.endswith("-fields")]
     return {schema.name: schema for schema in sorted(made, key=lambda s: (s.priority, s.name))}
 
 
@@ -128,6 +133,13 @@ def _table(name: str, content: str) -> dict[str, Any]:
         return tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not valid TOML: {error}", place=f"mappings/{name}.toml") from None
+
+
+def _schema(name: str, tables: Mapping[str, dict[str, Any]]) -> Schema:
+    try:
+        return _Reader(name, tables).schema()
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"has not the shape of a mapping: {error}", place=f"mappings/{name}.toml") from None
 
 
 class _Reader:

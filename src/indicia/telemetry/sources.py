@@ -1,18 +1,20 @@
 """Where bytes come from: files, folders, globs and standard input, decompressed as they are read.
 
-`.gz` and `.zst` are known by their first bytes, whatever the name says.
+`.gz` and `.zst` are known by their first bytes, whatever the name says: several members or frames behind one
+another are one stream, and what lies before a damage is still given.
 """
 
 from __future__ import annotations
 
 import glob
-import gzip
 import io
+import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Protocol
 
 import zstandard
 
@@ -20,7 +22,12 @@ from indicia.errors import InputError
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_SUFFIXES = (".gz", ".zst")
+_SKIPPABLE = b"\x2a\x4d\x18"
+"""Bytes 2 to 4 of a zstd frame that holds no data (pzstd begins with one)."""
+_SLICE = 512
+"""Compressed bytes that are taken at once: even of a bomb they give no more than 16 MiB."""
+_WINDOW = 1 << 27
+"""The largest window of a zstd frame, in bytes: what `zstd --long` writes."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +46,87 @@ class Source:
         """The file's name up to its first dot: what names the path of a Zeek line in no other way."""
         return Path(self.name).name.split(".", 1)[0]
 
-    def open(self, progress: Callable[[int], None] | None = None) -> BinaryIO:
+    def open(self, progress: Callable[[int], None] | None = None) -> io.BufferedReader:
         """The bytes, decompressed; `progress` hears how many bytes of the disk were read since last.
 
-        Raises InputError with the name where it cannot be opened.
+        Raises InputError with the name where it cannot be opened. Reading raises OSError where compressed
+        data is damaged or has no end, after everything before that was given.
         """
         try:
             raw: IO[bytes] = sys.stdin.buffer if self.path is None else self.path.open("rb")
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", place=self.name) from None
-        counted = io.BufferedReader(_Counted(raw, progress), 1 << 20)
+        counted: io.BufferedReader = io.BufferedReader(_Counted(raw, progress), 1 << 20)
         head = counted.peek(4)[:4]
         if head.startswith(_GZIP):
-            return io.BufferedReader(gzip.GzipFile(fileobj=counted), 1 << 20)
-        if head == _ZSTD:
-            reader = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-            stream = reader.stream_reader(counted, read_across_frames=True, closefd=True)
-            return io.BufferedReader(stream, 1 << 20)
+            return io.BufferedReader(_Inflated(counted, "gzip", lambda: zlib.decompressobj(31)), 1 << 20)
+        if head == _ZSTD or (head[1:] == _SKIPPABLE and 0x50 <= head[0] <= 0x5F):
+            frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+            return io.BufferedReader(_Inflated(counted, "zstd", frames.decompressobj), 1 << 20)
         return counted
+
+
+class _Member(Protocol):
+    """What zlib and zstandard give for one gzip member or zstd frame."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class _Inflated(io.RawIOBase):
+    """Compressed bytes as they were before; memory stays bounded whatever they expand to."""
+
+    def __init__(self, raw: io.BufferedReader, form: str, member: Callable[[], _Member]) -> None:
+        self._raw = raw
+        self._form = form
+        self._make = member
+        self._member = member()
+        self._begun = False
+        self._left = b""
+        self._ready = bytearray()
+        self._damage: OSError | None = None
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while len(self._ready) < len(buffer) and not self._ended:
+            try:
+                self._take()
+            except (OSError, zlib.error, zstandard.ZstdError) as error:
+                self._damage = OSError(f"damaged {self._form} data: {error}")
+                self._ended = True
+        if not self._ready and self._damage is not None:
+            raise self._damage
+        given = min(len(buffer), len(self._ready))
+        buffer[:given] = self._ready[:given]
+        del self._ready[:given]
+        return given
+
+    def _take(self) -> None:
+        """One slice of input, of a new member where the last one has ended."""
+        data = self._left or self._raw.read(_SLICE)
+        self._left = b""
+        if self._member.eof:
+            data = data.lstrip(b"\0") if self._form == "gzip" else data  # padding of tapes
+            if data:
+                self._member, self._begun = self._make(), False
+        if data:
+            self._begun = True
+            self._ready += self._member.decompress(data)
+            self._left = self._member.unused_data
+        elif not self._raw.peek(1):
+            self._ended = True
+            if self._begun and not self._member.eof:
+                raise OSError("it ends in the middle")
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 class _Counted(io.RawIOBase):
@@ -83,31 +153,57 @@ class _Counted(io.RawIOBase):
 
 
 def sources(paths: Sequence[str]) -> list[Source]:
-    """Files, folders with all below them (sorted), globs, `-`; a file that two paths name comes once.
+    """Files, folders with all below them, globs, `-`; a file that two paths name comes once.
 
-    Raises InputError that names what is not there.
+    Of a folder, in the order of names: what begins with a dot, links to folders, and what is no file
+    (sockets, pipes) is left out. A pipe that is named itself is read. Raises InputError that names what is
+    not there or cannot be read.
     """
     found: dict[str, Source] = {}
     for given in paths:
         if given == "-":
             found["-"] = Source("-")
             continue
-        for path in _expand(given):
-            found.setdefault(str(path.resolve()), Source(str(path), path, path.stat().st_size))
+        try:
+            for path in _expand(given):
+                found.setdefault(os.path.realpath(path), Source(str(path), path, _size(path)))
+        except OSError as error:
+            place = error.filename if isinstance(error.filename, str) else given
+            raise InputError(f"cannot be read: {error.strerror}", place=place) from None
     return list(found.values())
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
 def _expand(given: str) -> Iterator[Path]:
     path = Path(given)
     if path.is_dir():
-        below = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        below = sorted(_below(path))
         if not below:
             raise InputError("the folder holds no files", place=given)
         yield from below
     elif path.exists():
         yield path
-    elif matched := sorted(glob.glob(given, recursive=True)):
+    elif matched := sorted(filter(_is_there, glob.glob(given, recursive=True))):  # noqa: PTH207 - hidden stay out
         for name in matched:
-            yield from _expand(name) if Path(name).is_dir() else (Path(name),)
+            yield from sorted(_below(Path(name))) if Path(name).is_dir() else (Path(name),)
     else:
         raise InputError("there is no such file, folder or glob", place=given)
+
+
+def _is_there(name: str) -> bool:
+    return Path(name).exists()  # a link may lead nowhere
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and (path := Path(place, name)).is_file():
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise error

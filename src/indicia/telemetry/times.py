@@ -8,18 +8,20 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(
-    r"\s*(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,12}))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?\s*",
-    re.IGNORECASE,
+    r"\s*(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,12}))?)?"
+    r"\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?\s*",
+    re.IGNORECASE | re.ASCII,
 )
-_APACHE = re.compile(r"\[?(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]?")
+_APACHE = re.compile(r"\[?(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]?", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_NUMBER = re.compile(r"-?\d{1,20}(?:\.\d{1,12})?")
+_NUMBER = re.compile(r"-?\d{1,20}(?:\.\d{1,12})?", re.ASCII)
 
 
 def micros(value: object) -> int | None:
-    """Microseconds since 1970 of a number by its size: seconds, from 10^11 on milli-, then micro-, nanoseconds.
+    """Microseconds since 1970 of a number, by its size: seconds, milli-, micro- or nanoseconds.
 
-    Rounded to the nearest, ties to even. None where it is no number.
+    From 10^11 on they are milliseconds, from 10^14 and 10^17 on the smaller ones. Rounded to the nearest,
+    ties to even. None where it is no number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

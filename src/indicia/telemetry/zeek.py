@@ -77,5 +77,5 @@ def _bytes(data: bytes) -> bytes:
 
 
 def _text(cell: bytes) -> str:
-    text = _bytes(cell).decode("utf-8", "indicia.zeek")
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    text = (_bytes(cell) if b"\\" in cell else cell).decode("utf-8", "indicia.zeek")
+    return text if text.isprintable() else _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

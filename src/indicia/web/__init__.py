@@ -3,7 +3,9 @@
 app        the application: which path goes where
 serve      the process: socket, TLS, signals
 api/       the TI API: the route table, and its handlers by noun
-token      the token endpoints and what clients discover about them
+token      the token endpoints; grants: who is given a token; refusals: how a no is worded
+discovery  what clients discover about the token endpoints
+jwks       fetching the keys of external issuers
 gate       who is calling: the token of a request, and whether it still holds
 intake     reading a request's body within its limit
 problems   errors as answers; nothing leaves as a traceback

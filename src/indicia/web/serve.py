@@ -32,12 +32,14 @@ def run(settings: Settings, store: Store, announce: Callable[[str], None] = lamb
     # Everything that can fail does so before the socket opens.
     config.load()
     with _socket(settings) as listening:
-        announce(f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)")
+        server = uvicorn.Server(config)
         if threading.current_thread() is threading.main_thread():
-            # uvicorn raises the signal again when it has finished; then it must not end the process by force.
-            signal.signal(signal.SIGTERM, _ignore)
-            signal.signal(signal.SIGINT, _ignore)
-        uvicorn.Server(config).run(sockets=[listening])
+            # Before anybody is told, because the first signal may follow at once. uvicorn raises a signal
+            # again when it has finished; that must not end the process by force.
+            signal.signal(signal.SIGTERM, server.handle_exit)
+            signal.signal(signal.SIGINT, server.handle_exit)
+        announce(f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)")
+        server.run(sockets=[listening])
 
 
 def _config(settings: Settings, store: Store) -> uvicorn.Config:
@@ -80,7 +82,3 @@ def _why(error: OSError, settings: Settings) -> str:
     if error.errno == errno.EACCES:
         return f"this user may not listen on port {settings.port}; give a --port from 1024 on"
     return f"cannot listen there ({error.strerror or error}); check --host and --port"
-
-
-def _ignore(_number: int, _frame: object) -> None:
-    """The signal has done its work."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from indicia.model import AlertDefinition, Indicator
 from indicia.odata import format as odata
-from indicia.odata import options
 from indicia.odata.entities import Entity
 from indicia.odata.format import Format
 from indicia.odata.paths import Path
@@ -103,24 +102,7 @@ def entity(
     return Answer(201, body, call.form.media_type, {"Location": place})
 
 
-def page(
-    call: Call,
-    described: Entity,
-    asked: options.Options,
-    found: Sequence[AlertDefinition] | Sequence[Indicator],
-    count: int | None,
-) -> Answer:
-    """A page of a list that was read with one row more than the page holds, to know whether more follows."""
-    shown = found[: asked.page]
-    link = None
-    if len(found) > len(shown) and shown:
-        query = options.next_query(asked, len(shown), shown[-1].id)
-        place = f"{call.form.root}/{_place(call.path)}"
-        link = f"{place}?{query}" if query else None
-    return answer(call, odata.collection(described, shown, call.form, count=count, next_link=link))
-
-
-def _place(path: Path) -> str:
+def place(path: Path) -> str:
     """The path with its keys back in."""
     text = path.shape
     for key in path.keys:

@@ -9,20 +9,6 @@ from indicia.web.api import call as calls
 from indicia.web.api.call import NO_CONTENT, Answer, Call
 
 
-def page(call: Call) -> Answer:
-    """GET AlertDefinitions"""
-    asked = options.parse(call.query, options.LIST_OPTIONS)
-    found = call.tenant.definitions(after=asked.after, limit=asked.page + 1)
-    count = call.tenant.counts().definitions if asked.count else None
-    return calls.page(call, ALERT_DEFINITION, asked, found, count)
-
-
-def read(call: Call) -> Answer:
-    """GET AlertDefinitions(1)"""
-    options.none(call.query)
-    return calls.entity(call, ALERT_DEFINITION, call.tenant.definition(call.key))
-
-
 def create(call: Call) -> Answer:
     """POST AlertDefinitions"""
     options.none(call.query)

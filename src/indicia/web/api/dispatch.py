@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from indicia.errors import InputError, MethodNotAllowed, NotFound, NotSupported
 from indicia.odata import format as odata
-from indicia.odata import paths
+from indicia.odata import options, paths
 from indicia.odata.entities import BY_SET
 from indicia.settings import Settings
 from indicia.web import intake, problems
@@ -21,6 +21,7 @@ from indicia.web.api import LATER, ROUTES
 from indicia.web.api.call import Answer, Body, Call, Row
 from indicia.web.gate import Caller, Gate
 
+METADATA = "$metadata"
 ENTITY_LIMIT = 256 * 1024
 """Bytes of a body that holds one entity; a definition with every text at its limit has about 20,000."""
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?\Z")
@@ -64,7 +65,7 @@ class TiApi:
         row = methods.get(request.method)
         if row is None:
             return _not_allowed(request.method, methods)
-        form = odata.Format(self._root(request) + "/" + version, _level(request))
+        form = odata.Format(self._root(request) + "/" + version, _level(request, path))
         call = Call(path, request.scope["query_string"].decode("latin-1"), form, self._roots(request))
         answer = await self._run(request, row, call)
         headers = dict(problems.HEADERS, **answer.headers)
@@ -117,7 +118,12 @@ def _split(request: Request) -> tuple[str, paths.Path]:
     return version, paths.parse(rest)
 
 
-def _level(request: Request) -> odata.Level:
+def _level(request: Request, path: paths.Path) -> odata.Level:
+    """$format wins over Accept (OData 4.01 Part 1, 11.2.12); the metadata document has no levels."""
+    if request.method in ("GET", "HEAD") and path.shape != METADATA:
+        level = options.format_level(request.scope["query_string"].decode("latin-1"))
+        if level is not None:
+            return level
     return odata.level_of(request.headers.get("accept", ""))
 
 

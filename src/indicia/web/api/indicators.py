@@ -15,34 +15,6 @@ from indicia.web.api.call import NO_CONTENT, Answer, Call
 REFERENCE = "@odata.id"
 
 
-def page(call: Call) -> Answer:
-    """GET IndicatorsOfCompromise"""
-    asked = options.parse(call.query, options.LIST_OPTIONS)
-    found = call.tenant.indicators(after=asked.after, limit=asked.page + 1)
-    count = call.tenant.counts().indicators if asked.count else None
-    return calls.page(call, INDICATOR, asked, found, count)
-
-
-def page_of_definition(call: Call) -> Answer:
-    """GET AlertDefinitions(1)/IndicatorsOfCompromise"""
-    asked = options.parse(call.query, options.LIST_OPTIONS - {"$count"})
-    call.tenant.definition(call.key)
-    found = call.tenant.indicators(after=asked.after, limit=asked.page + 1, definition_id=call.key)
-    return calls.page(call, INDICATOR, asked, found, None)
-
-
-def read(call: Call) -> Answer:
-    """GET IndicatorsOfCompromise(1)"""
-    options.none(call.query)
-    return calls.entity(call, INDICATOR, call.tenant.indicator(call.key))
-
-
-def definition(call: Call) -> Answer:
-    """GET IndicatorsOfCompromise(1)/AlertDefinition"""
-    options.none(call.query)
-    return calls.entity(call, ALERT_DEFINITION, call.tenant.indicator(call.key).definition)
-
-
 def create(call: Call) -> Answer:
     """POST IndicatorsOfCompromise"""
     options.none(call.query)

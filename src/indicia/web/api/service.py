@@ -9,11 +9,11 @@ from indicia.web.api.call import Answer, Call, answer
 
 def document(call: Call) -> Answer:
     """GET /v1.0/"""
-    options.none(call.query)
+    options.parse(call.query, options.FORMAT_OPTIONS)
     return answer(call, documents.service_document(call.form))
 
 
 def metadata(call: Call) -> Answer:
     """GET /v1.0/$metadata"""
-    options.none(call.query)
+    options.of_metadata(call.query)
     return Answer(200, documents.csdl(), "application/xml; charset=utf-8")

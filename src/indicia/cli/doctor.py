@@ -1,0 +1,305 @@
+"""`indicia doctor`: what works on this machine, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indicia.cli.session import Session, json_option, pass_session
+from indicia.cli.show import result, say, table
+
+if TYPE_CHECKING:
+    from indicia.settings import Settings
+
+FAULT_FOUND = 1
+LEAST_DISK = 256 * 1024 * 1024
+"""Free bytes below which imports are bound to fail."""
+LITTLE_DISK = 2 * 1024 * 1024 * 1024
+"""Free bytes that three million indicators and their log fit into."""
+SOON = timedelta(days=30)
+
+
+class State(StrEnum):
+    """How a thing is."""
+
+    OK = "ok"
+    MISSING = "missing"
+    """Not there; what needs it cannot be done yet."""
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    what: str
+    state: State
+    text: str
+
+
+@click.command()
+@json_option
+@pass_session
+def command(session: Session, json_asked: bool) -> int:
+    """Say what works on this machine and what is missing; nothing is changed.
+
+    Exit code 1 where something is at fault. What is only missing is none: to scan with a list of your own
+    no home is needed.
+    """
+    # Several checks stumble over the same unreadable settings; one finding tells it.
+    findings = list({one.text: one for one in reversed(_all(session))}.values())[::-1]
+    found = {
+        "ok": not any(one.state is State.FAULT for one in findings),
+        "checks": [asdict(one) for one in findings],
+        "settings": _settings(session),
+    }
+    result(found, json_asked=json_asked, text=lambda: _show(findings, session))
+    return 0 if found["ok"] else FAULT_FOUND
+
+
+def _all(session: Session) -> list[Finding]:
+    return [finding for check in CHECKS for finding in _guarded(check, session)]
+
+
+def _guarded(check: Callable[[Session], Iterator[Finding]], session: Session) -> Iterator[Finding]:
+    """One check; what it stumbles over is a finding too."""
+    from indicia.errors import IndiciaError
+
+    try:
+        yield from check(session)
+    except (IndiciaError, OSError, ValueError) as error:
+        yield Finding(check.__name__.strip("_").replace("_", " "), State.FAULT, str(error))
+
+
+def _show(findings: list[Finding], session: Session) -> None:
+    table(("check", "state", "finding"), ((one.what, one.state, one.text) for one in findings))
+    click.echo()
+    shown = _settings(session)
+    if shown:
+        rows = ((one["setting"], str(one["value"]), str(one["default"]), one["what"]) for one in shown)
+        table(("setting", "value", "default", "what it is"), rows)
+    faults = sum(one.state is State.FAULT for one in findings)
+    say(f"At fault: {faults}." if faults else "Nothing is at fault.")
+
+
+def _settings(session: Session) -> list[dict[str, Any]]:
+    """Every setting with its default; none where they cannot be read."""
+    from indicia import settings
+    from indicia.errors import InputError
+
+    try:
+        held = session.settings
+    except InputError:
+        return []
+    defaults = settings.Settings(home=session.home)
+    return [
+        {"setting": name, "value": getattr(held, name), "default": getattr(defaults, name), "what": what}
+        for name, _, what in settings.TABLE
+    ]
+
+
+def _python(_session: Session) -> Iterator[Finding]:
+    text = f"{platform.python_implementation()} {platform.python_version()} at {sys.executable}"
+    yield Finding("python", State.OK, text)
+
+
+def _packages(_session: Session) -> Iterator[Finding]:
+    from importlib import metadata
+
+    wanted = [line.split(";")[0] for line in metadata.requires("indicia") or () if "extra ==" not in line]
+    held, absent = [], []
+    for line in wanted:
+        name = line.split("[")[0].rstrip("0123456789.,<>=!~ ")
+        try:
+            held.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+    if absent:
+        yield Finding("packages", State.FAULT, f"{', '.join(absent)} missing; install Indicia again")
+    else:
+        yield Finding("packages", State.OK, ", ".join(held))
+
+
+def _sqlite(_session: Session) -> Iterator[Finding]:
+    from indicia.store import inspection
+
+    if inspection.sqlite_suffices():
+        yield Finding("sqlite", State.OK, inspection.sqlite_version())
+        return
+    needed = ".".join(str(part) for part in inspection.SQLITE_MINIMUM)
+    text = f"{inspection.sqlite_version()} is too old; {needed} is needed: use a newer Python"
+    yield Finding("sqlite", State.FAULT, text)
+
+
+def _schemas(_session: Session) -> Iterator[Finding]:
+    from indicia import telemetry
+
+    yield Finding("schemas", State.OK, f"{len(telemetry.schemas())} schemas of telemetry are known")
+
+
+def _home(session: Session) -> Iterator[Finding]:
+    from indicia.store import inspection
+
+    home = session.home
+    if not home.is_dir():
+        yield Finding("home", State.MISSING, f"{home} is not there; `indicia init --save FILE` makes it")
+        return
+    if home.stat().st_mode & 0o077:
+        yield Finding("home", State.WARNING, f"{home} can be entered by others; chmod 700 {home}")
+    else:
+        yield Finding("home", State.OK, f"{home}, mode {home.stat().st_mode & 0o777:04o}")
+    if not os.access(home, os.W_OK | os.X_OK):
+        yield Finding("home", State.FAULT, f"{home} cannot be written by you; check its owner and mode")
+    elif not inspection.keeps_a_log(home):
+        text = f"SQLite cannot keep its log (WAL) in {home}, as in most network folders; use a local disk"
+        yield Finding("home", State.FAULT, text)
+
+
+def _settings_file(session: Session) -> Iterator[Finding]:
+    _ = session.settings
+    path = session.home / "config.toml"
+    yield Finding("settings", State.OK, f"read from {path}" if path.exists() else "defaults and environment")
+
+
+def _store(session: Session) -> Iterator[Finding]:
+    from indicia.store import inspection, migrate
+
+    path = session.home / "indicia.db"
+    if not path.exists():
+        yield Finding("store", State.MISSING, f"{path} is not there; `indicia init --save FILE` makes it")
+        return
+    for part in path.parent.glob("indicia.db*"):
+        if part.stat().st_mode & 0o077:
+            yield Finding("store", State.FAULT, f"{part} can be read by others; chmod 600 {part}")
+    found = inspection.inspect(path)
+    size = f"{path.stat().st_size / 1e6:,.1f} MB, journal {found.journal}, tables {found.version}"
+    if found.version == migrate.HEAD:
+        yield Finding("store", State.OK, size)
+        yield from _tenants(session)
+    elif found.version is None or found.version in migrate.VERSIONS:
+        yield Finding("store", State.WARNING, f"{size}; its next use brings the tables to {migrate.HEAD}")
+    else:
+        yield Finding(
+            "store", State.FAULT, f"{size}: made by a newer Indicia, this one knows up to {migrate.HEAD}"
+        )
+
+
+def _tenants(session: Session) -> Iterator[Finding]:
+    with session.store() as store:
+        names = [tenant.name for tenant in store.tenants()]
+        if not names:
+            yield Finding("tenants", State.MISSING, "none yet; `indicia init --save FILE` makes one")
+        for name in names[:20]:
+            own = store.tenant(name).counts()
+            text = f"{own.definitions:,} definitions, {own.indicators:,} indicators, {own.alerts:,} alerts"
+            yield Finding(f"tenant {name}", State.OK, text)
+
+
+def _certificates(session: Session) -> Iterator[Finding]:
+    settings = session.settings
+    if not settings.tls:
+        yield Finding("certificates", State.WARNING, "TLS is off by the setting `tls`")
+        return
+    folder = settings.home / "tls"
+    if not (folder / "server.pem").exists():
+        text = "not there yet; `indicia init` and `indicia serve` make them"
+        yield Finding("certificates", State.MISSING, text)
+        return
+    for key in ("ca.key", "server.key"):
+        if (folder / key).exists() and (folder / key).stat().st_mode & 0o077:
+            text = f"{folder / key} can be read by others; chmod 600 {folder / key}"
+            yield Finding("certificates", State.FAULT, text)
+    yield _certificate(folder / "ca.pem", "authority", ())
+    yield _certificate(folder / "server.pem", "server", _names(settings))
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    from indicia.auth import certificates
+
+    return certificates.names_of(settings.host)
+
+
+def _certificate(path: Path, what: str, names: tuple[str, ...]) -> Finding:
+    """Whether it can be read, lasts, and holds the names."""
+    from cryptography import x509
+
+    check = f"certificate of the {what}"
+    try:
+        read = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        return Finding(check, State.FAULT, f"{path}: {error}; remove {path.parent} and run `indicia serve`")
+    until = read.not_valid_after_utc
+    left = until - datetime.now(UTC)
+    text = f"valid until {until:%Y-%m-%d}"
+    if left <= timedelta():
+        return Finding(check, State.FAULT, f"expired on {until:%Y-%m-%d}; `indicia serve` makes a new one")
+    if left < SOON:
+        return Finding(check, State.WARNING, f"{text}; the next `indicia serve` makes a new one")
+    if names:
+        held = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        lost = set(names) - {str(name.value) for name in held}
+        if lost:
+            what_to_do = "the next `indicia serve` makes new ones, which clients must be given"
+            return Finding(check, State.WARNING, f"lacks {', '.join(sorted(lost))}; {what_to_do}")
+        text = f"{text}, for {', '.join(names)}"
+    return Finding(check, State.OK, text)
+
+
+def _service(session: Session) -> Iterator[Finding]:
+    import socket
+
+    settings = session.settings
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    try:
+        with socket.create_connection((host, settings.port), timeout=2):
+            yield Finding("service", State.OK, f"something listens on {settings.base_url}")
+    except OSError:
+        yield Finding(
+            "service", State.MISSING, f"nothing listens on {settings.base_url}; `indicia serve` does"
+        )
+
+
+def _disk(session: Session) -> Iterator[Finding]:
+    there = next(path for path in (session.home, *session.home.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{free / 1e9:,.1f} GB free at {there}"
+    if free < LEAST_DISK:
+        yield Finding("disk", State.FAULT, f"{text}; make room")
+    else:
+        yield Finding("disk", State.WARNING if free < LITTLE_DISK else State.OK, text)
+
+
+def _optional(_session: Session) -> Iterator[Finding]:
+    from importlib.util import find_spec
+
+    if find_spec("requests"):
+        yield Finding("requests", State.OK, "the examples can run")
+    else:
+        yield Finding("requests", State.MISSING, "only the examples need it; pip install requests")
+    yield Finding("kernel", State.MISSING, "not in this version; the reference matcher does the work")
+
+
+CHECKS: tuple[Callable[[Session], Iterator[Finding]], ...] = (
+    _python,
+    _packages,
+    _sqlite,
+    _schemas,
+    _settings_file,
+    _home,
+    _store,
+    _certificates,
+    _service,
+    _disk,
+    _optional,
+)

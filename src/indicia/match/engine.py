@@ -1,0 +1,158 @@
+"""The fast way to the reference's answers: the kernel finds candidates, the reference judges them.
+
+    with Index.open("feed.idx") as index:
+        matcher = IndexMatcher(index)          # a Matcher, for `detect`
+        sieve = Sieve(index)                   # which lines of a block are worth parsing
+        for start, end in sieve.spans(block): ...
+
+Both use one walk of bytes (`_kernel.c`). A candidate only says where to look; what counts is `reference.meets`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from indicia.match.index import ODD, Index, kernel
+from indicia.match.reference import Matcher, ReferenceMatcher, meets
+from indicia.model import Indicator, IndicatorType, Observable
+
+Block = bytes | bytearray | memoryview
+PAIRS = 65_536
+"""Candidates that one call of the kernel can give."""
+SCRATCH = 3 * 1024 * 1024
+"""Bytes for lines that are decoded; a longer line with escapes that matter is a candidate unseen."""
+REMEMBERED = 65_536
+"""Values whose indicators are remembered: the same ones come again and again."""
+
+
+class _Room:
+    """What the kernel writes into; for one thread."""
+
+    def __init__(self, pairs: int = PAIRS, scratch: int = SCRATCH) -> None:
+        self.out = array("Q", bytes(16 * pairs))
+        self.scratch = bytearray(scratch)
+
+
+class IndexMatcher:
+    """The indicators of an index, met one observable at a time. For one thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._room = _Room(scratch=64 * 1024)
+        self._meet = lru_cache(maxsize=REMEMBERED)(self._found)
+
+    def meet(self, observable: Observable) -> list[Indicator]:
+        """The indicators that the observable meets, whatever their time, in no order."""
+        return list(self._meet(observable.type, observable.value, observable))
+
+    def _found(self, _type: IndicatorType, value: str, observable: Observable) -> tuple[Indicator, ...]:
+        index = self._index
+        offsets = {offset for payload in self._payloads(value) for offset in index.records(payload)}
+        found = [made for made in map(index.indicator, sorted(offsets)) if meets(made, observable)]
+        found += [made for made in index.loose if meets(made, observable)]
+        return tuple(found)
+
+    def _payloads(self, value: str) -> set[int]:
+        data = value.encode("utf-8", "surrogatepass")
+        count, reached = kernel.scan(
+            self._index.data, self._index.layout, data, 0, len(data), self._room.out, self._room.scratch, False
+        )
+        if reached < len(data):
+            raise MemoryError("a value gives more candidates than there is room for")
+        payloads = set(self._room.out[1 : 2 * count : 2])
+        payloads.discard(ODD)
+        return payloads
+
+
+class Sieve:
+    """Says which lines of a block may hold a hit. For one thread; the GIL is released meanwhile."""
+
+    def __init__(self, index: Index, *, every: bool = False) -> None:
+        self._index = index
+        self._every = every or bool(index.loose)
+        self._room = _Room()
+
+    def spans(self, data: Block, start: int = 0, end: int | None = None, *, all_odd: bool = False) -> list[tuple[int, int]]:
+        """Start and end (without line feed) of each line of data[start:end] that is to be parsed, in order.
+
+        The block must begin at the beginning of a line. `all_odd`: name lines with bytes from 0x80 on too.
+        """
+        block = data if isinstance(data, bytes | bytearray) else bytes(data)
+        end = len(block) if end is None else end
+        if self._every:
+            return _lines(block, start, end)
+        spans: list[tuple[int, int]] = []
+        at = start
+        while at < end:
+            positions, reached = self._scan(block, at, end, all_odd)
+            _add_spans(spans, block, positions, at, end)
+            if reached >= end:
+                break
+            at = self._again(spans, block, at, reached, end)
+        return spans
+
+    def holds(self, data: Block, *, all_odd: bool = False) -> bool:
+        """Whether a piece that is parsed as one, as a JSON document over many lines, may hold a hit."""
+        size = memoryview(data).nbytes
+        return self._every or bool(self._scan(data, 0, size, all_odd)[0])
+
+    def _scan(self, data: Block, start: int, end: int, all_odd: bool) -> tuple[Sequence[int], int]:
+        count, reached = kernel.scan(
+            self._index.data, self._index.layout, data, start, end, self._room.out, self._room.scratch, all_odd
+        )
+        return self._room.out[0 : 2 * count : 2], reached
+
+    @staticmethod
+    def _again(spans: list[tuple[int, int]], block: bytes | bytearray, at: int, reached: int, end: int) -> int:
+        """Where to go on: at the line that did not fit; where it alone is too much, behind it."""
+        line = block.rfind(b"\n", at, reached) + 1 or at
+        if line > at:
+            return line
+        stop = block.find(b"\n", reached, end)
+        stop = end if stop < 0 else stop
+        if not spans or spans[-1][0] != line:
+            spans.append((line, stop))
+        return stop + 1
+
+
+def _add_spans(
+    spans: list[tuple[int, int]], block: bytes | bytearray, positions: Sequence[int], start: int, end: int
+) -> None:
+    last = spans[-1][1] if spans else start - 1
+    for position in sorted(positions):
+        if position <= last:
+            continue
+        line = block.rfind(b"\n", start, position) + 1 or start
+        last = block.find(b"\n", position, end)
+        last = end if last < 0 else last
+        spans.append((line, last))
+
+
+def _lines(block: bytes | bytearray, start: int, end: int) -> list[tuple[int, int]]:
+    spans = []
+    while start < end:
+        stop = block.find(b"\n", start, end)
+        stop = end if stop < 0 else stop
+        spans.append((start, stop))
+        start = stop + 1
+    return spans
+
+
+def matcher_of(index: Index) -> Matcher:
+    """The fastest matcher that this machine has: without the extension the reference, over all records."""
+    return IndexMatcher(index) if kernel is not None else ReferenceMatcher(index.indicators())
+
+
+def candidates(index: Index, data: bytes) -> Iterator[tuple[int, Indicator | None]]:
+    """What the kernel names: byte position and indicator; None for a spelling that only parsing can judge."""
+    room = _Room()
+    count, _ = kernel.scan(index.data, index.layout, data, 0, len(data), room.out, room.scratch, False)
+    for place in range(count):
+        position, payload = room.out[2 * place], room.out[2 * place + 1]
+        if payload == ODD:
+            yield position, None
+        else:
+            for offset in index.records(payload):
+                yield position, index.indicator(offset)

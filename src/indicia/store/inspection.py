@@ -1,0 +1,66 @@
+"""A look at the database of a machine without using it as a store: nothing is made, migrated or locked."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from indicia.errors import StoreError
+
+SQLITE_MINIMUM = (3, 35)
+"""Lists of 32,766 parameters (3.32) and RETURNING (3.35)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the file of a store says of itself."""
+
+    version: str | None
+    """Of its tables, as `migrate.VERSIONS` has them; None where it holds none."""
+    journal: str
+    """`wal` for every store that was opened once."""
+
+
+def sqlite_version() -> str:
+    """Of the library that Python uses."""
+    return sqlite3.sqlite_version
+
+
+def sqlite_suffices() -> bool:
+    """Whether it is as new as the store needs."""
+    return sqlite3.sqlite_version_info >= SQLITE_MINIMUM
+
+
+def inspect(path: Path) -> Inspected:
+    """Read what a file says of itself; StoreError for one that is no store or cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as raw:
+            journal = str(raw.execute("PRAGMA journal_mode").fetchone()[0])
+            tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not tables:
+                return Inspected(None, journal)
+            if "alembic_version" not in tables:
+                raise StoreError("it is a database of another program; name another home")
+            row = raw.execute("SELECT version_num FROM alembic_version").fetchone()
+            return Inspected(str(row[0]) if row else None, journal)
+    except sqlite3.Error as error:
+        raise StoreError(f"it cannot be read as a store: {error}") from None
+
+
+def keeps_a_log(folder: Path) -> bool:
+    """Whether SQLite can use its log (WAL) there: network folders often cannot. Tried with a file of its own.
+
+    Raises OSError where nothing can be written there.
+    """
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as own:
+        try:
+            with closing(sqlite3.connect(Path(own) / "probe.db")) as raw:
+                kept = bool(raw.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal")
+                raw.execute("CREATE TABLE probe (id INTEGER)")
+                return kept
+        except sqlite3.Error:
+            return False

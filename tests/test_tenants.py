@@ -1,0 +1,359 @@
+"""No tenant sees or changes what is another's: by the sources, by the SQL that runs, and by every method."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import event
+
+from indicia import store as package
+from indicia.errors import NotFound
+from indicia.model import Alert, AlertStatus, Indicator
+from indicia.odata.tree import Query
+from indicia.store import Certificate, Store, TenantStore, tables
+from indicia.store.scope import Scope
+from stored import add, definition, detection, everything, indicator, sound, url
+
+FOLDER = Path(package.__file__).parent
+BUILDERS = {
+    "select",
+    "insert",
+    "update",
+    "delete",
+    "text",
+    "union",
+    "union_all",
+    "exists",
+    "table",
+    "lambda_stmt",
+}
+"""What makes a statement."""
+RUNNERS = {
+    "execute",
+    "exec_driver_sql",
+    "scalar",
+    "scalars",
+    "executemany",
+    "executescript",
+    "driver_connection",
+}
+"""What runs one."""
+BUILDING = {"scope.py", "directory.py"}
+"""Where statements may be made: with the tenant, and to find the tenant."""
+RUNNING = BUILDING | {"engine.py", "migrate.py", "inspection.py"}
+"""Where they may run; the last three read versions and set pragmas."""
+MODULES = {("tenant.py", "definitions"), ("tenant.py", "indicators"), ("imports.py", "indicators")}
+"""Where these names are modules of the store, not tables."""
+LATER = timedelta(days=1)
+
+
+# The sources
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Every module of the store but the migrations."""
+    for path in sorted(FOLDER.glob("*.py")):
+        yield path.name, ast.parse(path.read_text("utf-8"))
+
+
+def test_statements_are_made_in_one_place() -> None:
+    strange = [
+        f"{name}: {alias.name}"
+        for name, module in modules()
+        if name not in BUILDING
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy")
+        for alias in node.names
+        if alias.name in BUILDERS
+    ]
+    assert not strange, f"only Scope makes statements: {strange}"
+    whole = [
+        name
+        for name, module in modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Import) and any(alias.name.startswith("sqlalchemy") for alias in node.names)
+    ]
+    assert not whole, f"what is used of sqlalchemy is named, so that this test sees it: {whole}"
+
+
+def called(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Every method that is called: of what, and its name."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func.value), node.func.attr
+
+
+def test_statements_run_in_one_place() -> None:
+    strange = [
+        f"{name}: {owner}.{method}"
+        for name, module in modules()
+        if name not in RUNNING
+        for owner, method in called(module)
+        if method in RUNNERS
+    ]
+    assert not strange, f"only Scope runs statements: {strange}"
+
+
+def test_no_table_makes_its_own_statements() -> None:
+    strange = [
+        f"{name}: {owner}.{method}"
+        for name, module in modules()
+        for owner, method in called(module)
+        if method in {"select", "insert", "update", "delete"}
+        and owner not in {"scope", "self.scope", "self._scope"}
+        and (name, owner) not in MODULES
+    ]
+    assert not strange, f"table.select() and the like pass by the scope: {strange}"
+
+
+def test_every_table_is_a_tenants_or_says_why_not() -> None:
+    others = {table.name for table in tables.METADATA.tables.values()} - {t.name for t in tables.OF_TENANTS}
+    assert others == {"tenants", "signing_keys"}
+
+
+def test_a_reference_between_tables_of_tenants_holds_the_tenant() -> None:
+    loose = [
+        f"{table.name}: {rule.column_keys}"
+        for table in tables.OF_TENANTS
+        for rule in table.foreign_key_constraints
+        if rule.referred_table in tables.OF_TENANTS and "tenant_id" not in rule.column_keys
+    ]
+    assert not loose
+
+
+def test_a_scope_refuses_what_is_nobodys(tmp_path: Path) -> None:
+    with Store.open(url(tmp_path / "indicia.db")) as store, store._database.writing() as connection:
+        scope = Scope(connection, 1)
+        for call in (
+            lambda: scope.select(tables.tenants),
+            lambda: scope.update(tables.signing_keys, kid="x"),
+            lambda: scope.delete(tables.tenants),
+            lambda: scope.insert(tables.tenants, name="x"),
+            lambda: scope.insert_many(tables.tenants, ("name",), [("x",)]),
+        ):
+            with pytest.raises(TypeError, match="is not a table of tenants"):
+                call()
+        with pytest.raises(TypeError, match="stays with its tenant"):
+            scope.update(tables.definitions, tenant_id=2)
+
+
+def test_the_database_refuses_a_row_of_two_tenants(tmp_path: Path) -> None:
+    path = tmp_path / "indicia.db"
+    with Store.open(url(path)) as store:
+        one, two = (store.tenant(store.add_tenant(name).uid) for name in ("one", "two"))
+        owner = add(one, 1)
+        with store._database.writing() as connection:
+            scope = Scope(connection, two.tenant.id)
+            with pytest.raises(sqlalchemy.exc.IntegrityError):
+                scope.insert(tables.imports, key="k", definition_id=owner.id, **NOTHING)
+
+
+NOTHING: dict[str, Any] = {
+    "position": 0,
+    "added": 0,
+    "known": 0,
+    "finished": False,
+    "started_at": 0,
+    "last_modified_at": 0,
+}
+
+
+# The SQL, and every method
+
+
+@dataclass
+class Two:
+    """Two tenants with the same things, and what the second has."""
+
+    path: Path
+    store: Store
+    mine: TenantStore
+    theirs: TenantStore
+    definition_id: int
+    found: Indicator
+    alert: Alert
+    client_id: str
+    secret_id: int
+    certificate_id: int
+
+
+def certificate(digit: str) -> Certificate:
+    """One as it comes from its file."""
+    now = datetime.now(UTC)
+    return Certificate(0, digit * 40, digit * 64, "PEM", "CN=x", now, now, now + LATER, None)
+
+
+def furnish(tenant: TenantStore) -> tuple[Any, ...]:
+    """One of everything."""
+    owner = add(tenant, 2)
+    found = tenant.indicators()[0]
+    (alert,) = tenant.record([detection(found, tenant.uid)]).opened
+    for _ in tenant.import_indicators(owner.id, [indicator(owner, 8)], "x", key="k"):
+        pass
+    client = tenant.add_application("app", ["role"]).client_id
+    secret = tenant.add_secret(client, "hash", "abc")
+    kept = tenant.add_certificate(client, certificate("a"))
+    tenant.add_refresh_token(client, "refresh", "resource", LATER, LATER)
+    return owner.id, found, alert, client, secret.id, kept.id
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Two]:
+    """Two tenants of one store."""
+    path = tmp_path / "indicia.db"
+    with Store.open(url(path)) as store:
+        mine, theirs = (store.tenant(store.add_tenant(name).uid) for name in ("mine", "theirs"))
+        furnish(mine)
+        yield Two(path, store, mine, theirs, *furnish(theirs))
+    sound(path)
+
+
+def imported(two: Two) -> list[Any]:
+    states = two.mine.import_indicators(two.definition_id, [two.found], "x", key="k")
+    return list(states)
+
+
+ATTACKS: dict[str, Callable[[Two], object]] = {
+    "definition": lambda two: two.mine.definition(two.definition_id),
+    "definitions_by_id": lambda two: two.mine.definitions_by_id([two.definition_id]),
+    "change_definition": lambda two: two.mine.change_definition(two.definition_id, {"name": "x"}, "x"),
+    "delete_definition": lambda two: two.mine.delete_definition(two.definition_id),
+    "indicators": lambda two: two.mine.indicators(definition_id=two.definition_id),
+    "select_indicators": lambda two: two.mine.select_indicators(Query(), two.definition_id).found,
+    "count_indicators": lambda two: two.mine.count_indicators(None, two.definition_id),
+    "indicator": lambda two: two.mine.indicator(two.found.id),
+    "add_indicators": lambda two: two.mine.add_indicators([two.found], "x"),
+    "change_indicator": lambda two: two.mine.change_indicator(two.found.id, {"enabled": False}, "x"),
+    "move_indicator": lambda two: two.mine.move_indicator(two.found.id, two.definition_id, "x"),
+    "delete_indicator": lambda two: two.mine.delete_indicator(two.found.id),
+    "delete_indicators": lambda two: two.mine.delete_indicators(two.definition_id),
+    "import_indicators": imported,
+    "import_state": lambda two: two.mine.import_state(two.definition_id, "k"),
+    "alert": lambda two: two.mine.alert(two.alert.id),
+    "alerts": lambda two: two.mine.alerts(definition_uid=two.found.definition.uid),
+    "alerts_by_id": lambda two: two.mine.alerts_by_id([two.alert.id]),
+    "detections": lambda two: two.mine.detections(two.alert.id),
+    "change_alert_status": lambda two: two.mine.change_alert_status(two.alert.number, AlertStatus.RESOLVED),
+    "add_secret": lambda two: two.mine.add_secret(two.client_id, "h", "x"),
+    "revoke_secret": lambda two: two.mine.revoke_secret(two.client_id, two.secret_id),
+    "revoke_application": lambda two: two.mine.revoke_application(two.client_id),
+    "add_certificate": lambda two: two.mine.add_certificate(two.client_id, certificate("b")),
+    "revoke_certificate": lambda two: two.mine.revoke_certificate(two.client_id, two.certificate_id),
+    "add_refresh_token": lambda two: two.mine.add_refresh_token(two.client_id, "r", "x", LATER, LATER),
+    "rotate_refresh_token": lambda two: two.mine.rotate_refresh_token(two.client_id, "refresh", "n", LATER),
+    "revoke_refresh_tokens": lambda two: two.mine.revoke_refresh_tokens(two.client_id),
+}
+"""Each method with what is another's: nothing comes of it."""
+
+OWN: dict[str, Callable[[Two], object]] = {
+    "definitions": lambda two: two.mine.definitions(),
+    "indicators": lambda two: two.mine.indicators(),
+    "select_definitions": lambda two: two.mine.select_definitions(Query()),
+    "select_indicators": lambda two: two.mine.select_indicators(Query()),
+    "count_definitions": lambda two: two.mine.count_definitions(),
+    "matchable": lambda two: list(two.mine.matchable()),
+    "alerts": lambda two: two.mine.alerts(),
+    "detections": lambda two: two.mine.detections(),
+    "applications": lambda two: two.mine.applications(),
+    "counts": lambda two: two.mine.counts(),
+    "add_definitions": lambda two: two.mine.add_definitions([definition()], "x"),
+    "add_application": lambda two: two.mine.add_application("x", []),
+    "delete_indicators": lambda two: two.mine.delete_indicators(),
+    "delete_definitions": lambda two: two.mine.delete_definitions(),
+    "record": lambda two: two.mine.record([detection(two.found, two.mine.uid, 5)]),
+}
+"""Each method without an id, or with the tenant's own: nothing of another's is in it."""
+
+
+def test_every_method_is_tried() -> None:
+    methods = {name for name, value in vars(TenantStore).items() if callable(value) and name[0] != "_"}
+    assert ATTACKS.keys() | OWN.keys() == methods
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_what_is_anothers_is_not_there(two: Two, name: str) -> None:
+    before = everything(two.path)
+    try:
+        result = ATTACKS[name](two)
+    except NotFound:
+        result = None
+    assert not result, f"{name} gave {result!r}"
+    assert everything(two.path) == before
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_nothing_of_anothers_is_in_ones_own(two: Two, name: str) -> None:
+    before = everything(two.path, two.theirs.tenant.id)
+    result = repr(OWN[name](two))
+    assert everything(two.path, two.theirs.tenant.id) == before
+    if name != "record":  # it was given the other's definition to keep
+        for secret in (two.theirs.uid, two.found.definition.uid, two.alert.id, two.client_id):
+            assert secret not in result
+
+
+def watched(store: Store) -> list[tuple[str, Any]]:
+    """Every statement from now on, with its parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(store._database._engine, "before_cursor_execute", note)
+    return seen
+
+
+def unowned(statement: str, names: Iterable[str]) -> list[str]:
+    """Tables of tenants that a statement touches without saying whose rows."""
+    into = re.match(r"INSERT INTO (\w+) \(([^)]*)\) VALUES", statement)
+    if into:
+        return [into[1]] if into[1] in names and "tenant_id" not in into[2].split(", ") else []
+    found: list[str] = []
+    for name in names:
+        uses = re.findall(rf"(?:FROM|JOIN|UPDATE|,)\s+{name}(?:\s+AS\s+(\w+))?(?=[\s,)]|$)", statement)
+        owned = [re.findall(rf"\b{use or name}\.tenant_id = \?", statement) for use in set(uses)]
+        if len(uses) > sum(map(len, owned)):
+            found.append(name)
+    return found
+
+
+def test_the_watch_sees_what_is_missing() -> None:
+    for text in (
+        "SELECT * FROM alerts WHERE alerts.id = ?",
+        "SELECT 1 FROM alerts WHERE alerts.tenant_id = ? AND x IN (SELECT id FROM alerts)",
+        "SELECT 1 FROM alerts AS a, alerts WHERE a.tenant_id = ?",
+        "INSERT INTO alerts (id) VALUES (?)",
+        "DELETE FROM alerts",
+        "UPDATE alerts SET status=?",
+    ):
+        assert unowned(text, ["alerts"]) == ["alerts"], text
+    for text in (
+        "SELECT 1 FROM alerts AS a WHERE a.tenant_id = ?",
+        "DELETE FROM alerts WHERE alerts.tenant_id = ? AND 1",
+        "INSERT INTO alerts (id, tenant_id) VALUES (?, 1)",
+    ):
+        assert unowned(text, ["alerts"]) == [], text
+
+
+def test_each_statement_says_whose_rows(two: Two) -> None:
+    seen = watched(two.store)
+    for call in (*ATTACKS.values(), *OWN.values()):
+        try:
+            call(two)
+        except NotFound:
+            continue
+    names = [table.name for table in tables.OF_TENANTS]
+    of_tenants = [(text, given) for text, given in seen if any(re.search(rf"\b{n}\b", text) for n in names)]
+    assert len(of_tenants) > 60
+    bad = [text for text, _ in of_tenants if unowned(text, names)]
+    assert not bad
+    for text, given in of_tenants:
+        for row in given if isinstance(given, list) else [given]:
+            assert two.mine.tenant.id in tuple(row) or f"VALUES (?, {two.mine.tenant.id}," in text, text
