@@ -63,5 +63,5 @@ clean: ## remove what can be made again: .venv, caches, the demo's home
 	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an interrupted call leaves none and the next one goes on.
-$(VENV)/.ready-%: pyproject.toml scripts/setup.sh
+$(VENV)/.ready-%: pyproject.toml setup.py src/indicia/match/_kernel.c scripts/setup.sh
 	@PYTHON='$(PYTHON)' scripts/setup.sh '$(VENV)' '$*'

@@ -48,10 +48,11 @@ mkdir -p "$folder"
 # Two calls at once would trip over each other.
 exec 9>"$folder/.lock"
 if command -v flock >/dev/null; then flock 9; fi
-if [ -e "$folder/.ready-$group" ] && [ "$folder/.ready-$group" -nt pyproject.toml ] &&
-    [ "$folder/.ready-$group" -nt scripts/setup.sh ]; then
-    exit 0
-fi
+current=yes
+for input in pyproject.toml setup.py src/indicia/match/_kernel.c scripts/setup.sh; do
+    [ "$folder/.ready-$group" -nt "$input" ] || current=no
+done
+[ "$current" = no ] || exit 0
 
 # An environment that an interruption left half made, or that came here by a move of the checkout, is made anew.
 if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1 ||

@@ -12,8 +12,8 @@ from indicia.errors import InputError, NotSupported
 from indicia.odata import literals, options, parse
 from indicia.odata.entities import Entity, Kind, Navigation, Property
 
-INTEGERS = frozenset(
-    "Age Amount Cost ID ItemID OrderID Population Price Quantity Rating Revenue Size SumAmount TaxRate".split()
+INTEGERS = frozenset({"Age", "Amount", "Cost", "ID", "ItemID", "OrderID", "Population", "Price"}) | frozenset(
+    {"Quantity", "Rating", "Revenue", "Size", "SumAmount", "TaxRate"}
 )
 TIMES = frozenset({"BirthDate", "Date", "LifeTime", "ReleaseDate"})
 EXPRESSIONS = frozenset({"commonExpr", "boolCommonExpr"})

@@ -1,4 +1,4 @@
-"""Filters and entities that Hypothesis makes up: texts of the query language, typed, and nouns to meet them."""
+"""Filters and entities that Hypothesis makes up: typed texts of the query language, nouns to meet them."""
 
 from __future__ import annotations
 

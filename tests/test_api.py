@@ -583,8 +583,10 @@ def test_a_busy_store_says_when_to_try_again(
 def test_what_nobody_foresaw_is_told_and_logged_without_content(
     api: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    secret = "evil.example was seen on host-7"
+
     def broken(*_: Any) -> None:
-        raise RuntimeError("evil.example was seen on host-7")
+        raise RuntimeError(secret)
 
     monkeypatch.setattr("indicia.store.TenantStore.definition", broken)
     reply = api("GET", "AlertDefinitions(1)")

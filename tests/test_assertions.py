@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from indicia.auth import roles
 from indicia.auth.assertions import read_certificate
 from indicia.errors import InputError, InvalidValue, NotFound
+from indicia.store.credentials import CERTIFICATES
 from oauth import Pair, ask, assertion_form, claims, endpoint, pair, part, refused, register, sign, works
 from service import Access, Local, add_access, add_application, local
 
@@ -121,6 +123,10 @@ WRONG: dict[str, tuple[dict[str, Any], int]] = {
     "x5t another than x5c": (wrong({"alg": "PS256", "x5c": [GOOD.x5c[0], 7], "x5t": "AAAA"}), 700027),
     "x5c a text": (wrong({"alg": "PS256", "x5c": "x"}), 700027),
     "x5c not ASCII": (wrong({"alg": "PS256", "x5c": ["é"]}), 700027),
+    "x5t#S256 of another": (
+        wrong({"alg": "PS256", "x5t#S256": STRANGER.thumbprint(hashes.SHA256())}),
+        700027,
+    ),
     "x5t a number": (wrong({"alg": "RS256", "x5t": 7}), 700027),
     "x5t a path": (wrong({"alg": "RS256", "x5t": "../x5t"}), 700027),
     "expired certificate": (wrong({"alg": "RS256", "x5t": PAST.thumbprint(hashes.SHA1())}, by=PAST), 700027),
@@ -154,8 +160,10 @@ def test_an_assertion_with_something_wrong_is_refused(service: Local, certified:
 @pytest.mark.parametrize(
     "text",
     [
-        "x", "a.b", "a.b.c.d", "..", "é.é.é", f"{part('[1]')}.{part('{}')}.x", f"{part('{}')}.{part('7')}.x",
-        f"{part('[' * 3000)}.{part('{}')}.x", f"{part('{}')}.{part('9' * 5000)}.x", "A" * 20_000, "\0.\0.\0",
+        "x", "a.b", "a.b.c.d", "..", "é.é.é",
+        f"{part('[1]')}.{part('{}')}.xx", f"{part('{}')}.{part('7')}.xx",
+        f"{part('[' * 3000)}.{part('{}')}.xx", f"{part('{}')}.{part('9' * 5000)}.xx", "A" * 20_000,
+        "\0.\0.\0",
     ],
 )  # fmt: skip
 def test_what_is_no_assertion_is_refused(service: Local, certified: Access, text: str) -> None:
@@ -211,6 +219,23 @@ def test_a_revoked_certificate_ends_at_once_with_its_tokens(service: Local, acce
     assert not works(service, token)
     refused(ask(service, access, "/v2.0", **assertion_form(access, made)), 401, "invalid_client", 700026)
     assert works(service, service.token(access)), "its secret is still good"
+
+
+def test_an_assertion_that_names_no_client(service: Local, certified: Access) -> None:
+    form = assertion_form(certified, sign(GOOD, {"alg": "RS256"}, claims("x", "y", sub=None)))
+    del form["client_id"]
+    refused(ask(service, certified, "/v2.0", **form), 401, "invalid_client", 50027)
+
+
+def test_an_application_has_ten_certificates_at_the_most(service: Local, access: Access) -> None:
+    tenant = service.store.tenant(access.tenant_id)
+    kept = register(service.store, access.tenant_id, access.client_id, GOOD)
+    for number in range(CERTIFICATES - 1):
+        tenant.add_certificate(access.client_id, replace(kept, sha256=f"{number:064x}"))
+    with pytest.raises(InvalidValue, match="revoke one first"):
+        register(service.store, access.tenant_id, access.client_id, STRANGER)
+    tenant.revoke_certificate(access.client_id, kept.id)
+    assert register(service.store, access.tenant_id, access.client_id, STRANGER).id > kept.id
 
 
 def test_certificates_that_are_not_registered(service: Local, access: Access, tmp_path: Path) -> None:

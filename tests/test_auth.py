@@ -19,7 +19,7 @@ from joserfc.jwk import OctKey
 from indicia.auth import certificates, keys, roles, secrets
 from indicia.auth.memory import Memory
 from indicia.auth.tokens import Credential, Grant, Issuer
-from indicia.errors import Forbidden, InputError, Unauthorized
+from indicia.errors import Forbidden, InputError, StoreError, Unauthorized
 
 BASE = "https://127.0.0.1:8443"
 TENANT = "1a2b3c4d-0000-4000-8000-000000000001"
@@ -250,6 +250,11 @@ def test_the_new_key_signs_when_the_old_one_is_retired_and_a_removed_one_verifie
     clock.now += keys.RELOAD_SECONDS
     with pytest.raises(Unauthorized, match="kid"):
         ours.verify(before)
+
+
+def test_where_no_key_signs_the_store_is_at_fault() -> None:
+    with pytest.raises(StoreError, match="indicia keys rotate"):
+        Issuer(BASE, keys.KeyRing(lambda: [keys.SigningKey(KEY.kid, KEY.key, signs=False)])).issue(GRANT)
 
 
 def test_a_key_that_another_process_made_is_known_within_a_second() -> None:

@@ -18,6 +18,7 @@ import yaml
 from indicia import telemetry, values
 from indicia.detect import detect
 from indicia.match import Matcher, ReferenceMatcher
+from indicia.match.reference import meets
 from indicia.model import (
     AlertDefinition,
     Category,
@@ -32,7 +33,19 @@ from indicia.model import (
 )
 
 Engine = Callable[[Iterable[Indicator]], Matcher]
-ENGINES: dict[str, Engine] = {"reference": ReferenceMatcher}
+
+
+class Pairs:
+    """Asks `reference.meets` of every indicator: the meaning of one pair must be that of the matcher."""
+
+    def __init__(self, indicators: Iterable[Indicator]) -> None:
+        self._indicators = list(indicators)
+
+    def meet(self, observable: Observable) -> list[Indicator]:
+        return [indicator for indicator in self._indicators if meets(indicator, observable)]
+
+
+ENGINES: dict[str, Engine] = {"reference": ReferenceMatcher, "pairs": Pairs}
 CASES = Path(__file__).resolve().parent / "cases" / "match"
 FUNCTIONS: list[dict[str, Any]] = yaml.safe_load((CASES / "functions.yaml").read_text("utf-8"))
 EVENTS: list[dict[str, Any]] = yaml.safe_load((CASES / "events.yaml").read_text("utf-8"))

@@ -8,8 +8,8 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from indicia import settings as settings_of
 from indicia.auth import certificates, external
-from indicia.auth.external import FetchedKeys, parse, read_keys
-from indicia.errors import InputError, KeysUnavailable
+from indicia.auth.external import ExternalIssuer, FetchedKeys, parse, read_keys
+from indicia.errors import InputError, KeysUnavailable, Unauthorized
 from indicia.settings import Settings
-from indicia.web import jwks
+from indicia.web import app, jwks
 from indicia.web.gate import external_issuers
 from service import DEFINITION, Client, Local, add_access, local
 
@@ -99,8 +99,9 @@ def provider(context: ssl.SSLContext | None = None) -> Iterator[Provider]:
             self.send_response(made[0].status)
             for name, value in made[0].headers.items():
                 self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(BrokenPipeError, ConnectionResetError):  # who asked may have had enough
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
@@ -125,12 +126,21 @@ def oidc() -> Iterator[Provider]:
         yield started
 
 
-@pytest.fixture
-def service(tmp_path: Path, oidc: Provider) -> Iterator[Local]:
-    """The service that trusts it, with two tenants."""
-    with local(tmp_path, issuers=(oidc.table(),)) as started:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """One store with two tenants."""
+    with local(tmp_path_factory.mktemp("home")) as started:
         for name in ("contoso", "fabrikam"):
             add_access(started.store, name)
+        yield started
+
+
+@pytest.fixture
+def service(kept: Local, oidc: Provider) -> Iterator[Local]:
+    """A service over it that trusts the provider, and knows nothing of its keys yet."""
+    settings = replace(kept.settings, issuers=(oidc.table(),))
+    started = Local(app.create(settings, kept.store), kept.store, settings)
+    with started.runner:
         yield started
 
 
@@ -270,6 +280,25 @@ def test_keys_that_are_there_serve_while_the_provider_is_away_but_not_for_ever(o
     oidc.status = 200
     clock.now += external.RETRY_SECONDS
     assert found.find("one")
+
+
+def test_a_token_is_not_remembered_longer_than_it_or_its_key_holds(oidc: Provider) -> None:
+    clock = Clock()
+    clock.now = time.time()
+    issuer = ExternalIssuer(parse(oidc.table(), "x"), jwks.fetch, clock=clock)
+    token = oidc.token()
+    assert issuer.verify(token).subject == f"mika ({oidc.url})"
+    assert issuer.verify(token).roles == {"Ti.ReadWrite", "Alert.Read"}
+    with pytest.raises(Unauthorized, match="longer than"):
+        issuer.verify(oidc.token(more="x" * 20_000))
+    issuer._keys._keys = {"two": NEXT}  # as after its next fetch
+    with pytest.raises(Unauthorized, match="kid"):
+        issuer.verify(token)
+    issuer._keys._keys = {"one": KEY}
+    clock.now += 300
+    for _ in range(2):
+        with pytest.raises(Unauthorized, match="expired"):
+            issuer.verify(token)
 
 
 def test_who_comes_during_the_first_fetch_waits_for_it(oidc: Provider) -> None:

@@ -475,7 +475,7 @@ def reads(data: bytes) -> None:
     assert all(line >= 0 and reason for line, reason in faults)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read(data: bytes) -> None:
     reads(data)
@@ -490,7 +490,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(PIECES, max_size=40).map(b"".join))
 def test_whatever_looks_like_a_form_is_read(data: bytes) -> None:
     reads(data)
@@ -512,7 +512,7 @@ OBJECTS = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(OBJECTS, min_size=1, max_size=5), st.integers(1, 50))
 def test_every_way_of_writing_them_gives_the_same_objects(objects: list[dict[str, Any]], chunk: int) -> None:
     lines = [json.dumps(value).encode() for value in objects]

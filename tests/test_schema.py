@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indicia import telemetry
@@ -364,3 +364,58 @@ def test_a_mapping_of_the_package_is_read_from_its_file() -> None:
         path.stem: path.read_text("utf-8") for path in Path(schema.__file__).parent.glob("mappings/*.toml")
     }
     assert list(read_schemas(files)) == list(telemetry.schemas())
+
+
+def deep(value: Any) -> Any:
+    for _ in range(600):
+        value = [value]
+    return value
+
+
+# What a hostile or broken producer may put where a mapping expects something else.
+ODD = st.sampled_from(
+    [
+        *(
+            None,
+            True,
+            0,
+            -1,
+            10**40,
+            1e308,
+            float("inf"),
+            [],
+            {},
+            [[]],
+            [None],
+            [{"a": []}],
+            deep("192.0.2.1"),
+        ),
+        *("", "-", " ", "\0", "\ud800", "{", "[]", "{}", "<", '{"a":1}', '[["x"]]', "9" * 400, "x" * 5000),
+        *("2024-01-01T00:00:00Z", "192.0.2.1", "http://[", {"#text": []}, {"#text": {}}),
+    ]
+)
+
+
+@pytest.mark.parametrize("name", [name for name in telemetry.schemas() if name != "line"])
+def test_whatever_stands_in_its_fields_an_event_is_made(name: str) -> None:
+    known = telemetry.schemas()[name]
+    named = [path for paths in known.parts.values() for path in paths]
+    named += [path for paths in known.own.values() for path in paths]
+    named += [
+        *known.time_fields,
+        *known.machine_fields,
+        *known.source_fields,
+        *known.destination_fields,
+        *known.exact,
+    ]
+    paths = st.sampled_from(sorted(set(named)) or ["a"])
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.dictionaries(paths, ODD, max_size=12), st.sampled_from(["", *known.own]))
+    def made_of(value: dict[str, Any], path: str) -> None:
+        record = value | ({"_path": path} if path else {})
+        found = event(Record(1, record), SOURCE, known)
+        assert len(found.facts.event_id) == 32
+        assert Recogniser().schema(record).name in telemetry.schemas()
+
+    made_of()

@@ -22,7 +22,7 @@ from indicia.telemetry import Source, sources
 LINES = b"".join(b'{"a":%d}\n' % number for number in range(20_000))
 # What does not compress: a truncated frame then still holds whole blocks.
 _RANDOM = random.Random(7)
-NOISE = b"".join(_RANDOM.randbytes(100).hex().encode() + b"\n" for _ in range(20_000))
+NOISE = b"".join(_RANDOM.randbytes(100).hex().encode() + b"\n" for _ in range(6_000))
 
 
 def names(paths: list[str], below: Path) -> list[str]:
@@ -273,7 +273,7 @@ def test_before_a_truncation_everything_is_read(tmp_path: Path, compress: object
     path = tmp_path / "x"
     path.write_bytes(data[: int(len(data) * kept)])
     count, faults = lines(path)
-    assert 20_000 * kept * 0.9 < count < 20_000
+    assert 6_000 * kept * 0.7 < count < 6_000
     (fault,) = faults
     assert (fault.source, fault.line) == (str(path), 0)
     assert fault.reason.startswith("the stream ends here: damaged ")
@@ -290,7 +290,7 @@ def test_before_a_damage_everything_is_read(tmp_path: Path, compress: object) ->
     path = tmp_path / "x"
     path.write_bytes(compress(NOISE) + data)
     count, faults = lines(path)
-    assert count > 20_000
+    assert count > 6_000
     assert [fault.line for fault in faults] == [0]
     assert "damaged" in faults[0].reason
 
@@ -318,7 +318,7 @@ def test_what_only_begins_as_compressed(tmp_path: Path, head: bytes) -> None:
 
 def test_progress_counts_bytes_of_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_bytes(zst(NOISE))
+    path.write_bytes(zst(NOISE) * 3)
     heard: list[int] = []
     (source,) = sources([str(path)])
     list(telemetry.events(source, malformed=lambda what: pytest.fail(str(what)), progress=heard.append))

@@ -161,6 +161,14 @@ def test_one_network_of_ipv6_is_one_address_and_a_mapped_one_is_ipv4() -> None:
     counted.admit("a", "::ffff:192.0.2.1")
 
 
+def test_a_caller_without_an_address_is_counted_too() -> None:
+    counted = Attempts()
+    for _ in range(attempts.FAILURES):
+        counted.failed("a", "")
+    with pytest.raises(TooManyRequests):
+        counted.admit("a", "")
+
+
 def test_the_count_of_failures_is_bounded() -> None:
     counted = Attempts()
     for number in range(attempts.PLACES + 500):
@@ -392,6 +400,17 @@ def test_instances(service: Local, access: Access) -> None:
     for other in ("https%3A%2F%2Fevil.example%2Fx", "https%3A%2F%2F%5B", ""):
         reply = service.request("GET", f"/common/discovery/instance?authorization_endpoint={other}")
         refused(reply, 400, "invalid_instance", 50049)
+
+
+def test_an_unknown_tenant_is_told(service: Local, access: Access) -> None:
+    for path in ("v2.0/.well-known/openid-configuration", ".well-known/openid-configuration"):
+        refused(service.request("GET", f"/nobody/{path}"), 400, "invalid_request", 90002)
+    for client_id in (access.client_id, "unknown"):
+        reply = service.form("/nobody/oauth2/token", access.form | {"client_id": client_id})
+        refused(reply, 400, "invalid_request", 90002)
+    for step in ("", "/v2.0"):
+        assert len(service.request("GET", f"/nobody/discovery{step}/keys").json()["keys"]) == 1
+    assert service.request("GET", "/error?code=1").status == 404
 
 
 def test_nobody_signs_in_here(service: Local, access: Access) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from joserfc.jwk import RSAKey
 
+from indicia.errors import StoreError
+
 KEY_BITS = 2048
 RELOAD_SECONDS = 5.0
 """After this time the ring is read again: so soon a running service knows of a new key."""
@@ -52,8 +54,11 @@ class KeyRing:
         return list(self._keys.values())
 
     def signing(self) -> SigningKey:
-        """The oldest key that signs: a newer one waits until that is retired."""
-        return next(key for key in reversed(self.every()) if key.signs)
+        """The oldest key that signs: a newer one waits until that is retired. StoreError where none does."""
+        found = next((key for key in reversed(self.every()) if key.signs), None)
+        if found is None:
+            raise StoreError("no key signs tokens any more; make one: indicia keys rotate")
+        return found
 
     def find(self, kid: str) -> SigningKey | None:
         """The key of that id; another process may have made it just now, so an unknown one is looked up."""

@@ -72,7 +72,7 @@ typedef struct {
     unsigned head, waiting;
     u8 *scratch; size_t scratch_size;
     const u8 *decoded_until; /* the line up to here has been decoded already */
-    const u8 *odd_until;     /* the line up to here has been named as odd already */
+    const u8 *odd_from, *odd_until; /* what lies between, of one line, has been named as odd already */
 } Walk;
 
 /* ---------------------------------------------------------------- numbers */
@@ -432,14 +432,14 @@ static void whole(Walk *w, const u8 *p, size_t n, int dotted, u64 position) {
     }
 }
 
-/* An address may stand between hyphens, where no name begins or ends. */
+/* An address may stand between hyphens, where no name begins or ends, and before two dots. */
 static void between_hyphens(Walk *w, const u8 *p, size_t n, u64 position) {
     size_t start = 0;
     u8 a[4];
     for (size_t i = 0; i <= n; i++) {
         if (i < n && p[i] != '-') continue;
-        size_t end = i;
-        while (end > start && p[end - 1] == '.') end--;
+        size_t end = start;
+        while (end < i && !(p[end] == '.' && (end + 1 == i || p[end + 1] == '.'))) end++;
         if (end > start && ipv4(p + start, end - start, a)) {
             if (end - start != n) ask_text(w, p + start, end - start, TAG_TEXT, position + start);
             if (w->index->flags & HAS_NETS) ask_networks4(w, a, position + start);
@@ -528,6 +528,8 @@ static int has_kelvin(const u8 *p, size_t n) { /* U+212A in lower case is `k` */
     return 0;
 }
 
+static inline int named_odd(const Walk *w, const u8 *p) { return p >= w->odd_from && p < w->odd_until; }
+
 /* A maximal run; what stands before it may be glued to it by an escape. */
 static void run(Walk *w, const u8 *base, const u8 *p, const u8 *e, int high, const u8 *limit) {
     size_t n = (size_t)(e - p);
@@ -542,8 +544,9 @@ static void run(Walk *w, const u8 *base, const u8 *p, const u8 *e, int high, con
         skip = 2;
     }
     if (high) {
-        if (p >= w->odd_until && (w->all_odd || w->index->flags & ODD_ANY || dot_like(p, n) || has_kelvin(p, n))) {
+        if (!named_odd(w, p) && (w->all_odd || w->index->flags & ODD_ANY || dot_like(p, n) || has_kelvin(p, n))) {
             emit(w, position, ODD);
+            w->odd_from = p;
             w->odd_until = line_end(e, limit);
         }
         while (p < e) {
@@ -669,15 +672,16 @@ static size_t undo_percent(const u8 *p, const u8 *end, u8 *out) {
 static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end);
 
 static void walk_decoded(Walk *w, const u8 *p, size_t n, u64 position) {
-    const u8 *odd = w->odd_until;
+    const u8 *from = w->odd_from, *until = w->odd_until;
     drain(w);
     w->nested = 1;
     w->fixed = position;
-    w->odd_until = p;
+    w->odd_from = w->odd_until = p;
     walk(w, p, p, p + n);
     drain(w);
     w->nested = 0;
-    w->odd_until = odd;
+    w->odd_from = from;
+    w->odd_until = until;
 }
 
 static int any_hides(const u8 *p, const u8 *end, u8 sign) {
@@ -723,11 +727,12 @@ static void decode_line(Walk *w, const u8 *base, const u8 *at, const u8 *limit) 
 
 static void escape(Walk *w, const u8 *base, const u8 *at, const u8 *limit) {
     if (*at == '&') {
-        if (at < w->odd_until || !odd_entity(at, limit)) return;
+        if (named_odd(w, at) || !odd_entity(at, limit)) return;
         const u8 *start = at, *end = line_end(at, limit);
         while (start > base && start[-1] != '\n') start--;
         if (may_be_markup(start, end)) {
             emit(w, (u64)(at - base), ODD);
+            w->odd_from = start;
             w->odd_until = end;
         }
     } else if (at >= w->decoded_until && hides(at, limit)) {
@@ -886,7 +891,7 @@ static void begin(Walk *w, const Index *x, Py_buffer *out, Py_buffer *scratch, i
     w->scratch = scratch->buf;
     w->scratch_size = (size_t)scratch->len;
     w->all_odd = all_odd;
-    w->decoded_until = w->odd_until = data;
+    w->decoded_until = w->odd_from = w->odd_until = data;
 }
 
 static PyObject *scan(PyObject *self, PyObject *args) {
@@ -956,7 +961,7 @@ static PyObject *scan_values(PyObject *self, PyObject *args) {
                 to = load8(at + 8 * (first + done + 1));
             }
             if (from > to || to > (u64)data.len) { inside = 0; break; }
-            w.decoded_until = w.odd_until = base + from;
+            w.decoded_until = w.odd_from = w.odd_until = base + from;
             walk(&w, base + from, base + from, base + to);
             w.lost = 0; /* its row is named already */
             for (size_t i = before; i < w.count; i++) w.out[2 * i] = (u64)done;

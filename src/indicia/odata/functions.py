@@ -138,7 +138,7 @@ OPERATORS: tuple[Function, ...] = (
     Function("sub", (_T, _P), _T, lambda a, b: _time(a - b), partial=True),
     Function("sub", (_Y, _P), _Y, lambda a, b: _day(a - _whole_days(b)), partial=True),
     Function("sub", (_P, _P), _P, lambda a, b: _int64(a - b), partial=True),
-    Function("sub", (_T, _T), _P, lambda a, b: a - b),
+    Function("sub", (_T, _T), _P, lambda a, b: _int64(a - b), partial=True),
     Function("sub", (_Y, _Y), _P, lambda a, b: (a - b) * DAY),
     Function("mul", (_I, _I), _I, lambda a, b: _int64(a * b), partial=True),
     Function("mul", (_D, _D), _D, lambda a, b: _finite(float(a) * float(b)), partial=True),

@@ -128,9 +128,9 @@ def predicate(text: str, within: Context, target: str = "$filter") -> Expression
     """A whole text as a Boolean expression."""
     tokens = _begin(text, target)
     parser = _Parser(tokens, within)
-    node = parser.boolean(parser.expression(0), "the filter").node
+    piece = parser.expression(0)
     _end(tokens)
-    return node
+    return parser.boolean(piece, "the filter").node
 
 
 def order(text: str, within: Context, target: str = "$orderby") -> tuple[Order, ...]:

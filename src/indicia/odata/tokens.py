@@ -56,7 +56,8 @@ class Token:
         return repr(self.text if len(self.text) <= 40 else f"{self.text[:37]}…")
 
 
-_QUOTED = r"'(?:[^']+|'')*'"
+# Every repetition is possessive: what does not match is not tried again in another way.
+_QUOTED = r"'(?:[^']++|'')*+'"
 # A `+` that was not percent-encoded arrives as a space; in an offset it can be nothing else.
 _TIME = r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:[Zz]|[-+ ]\d\d:\d\d)?"
 _TOKEN = re.compile(
@@ -64,12 +65,12 @@ _TOKEN = re.compile(
     |(?P<TIME>{_TIME})
     |(?P<DATE>\d{{4}}-\d\d-\d\d)
     |(?P<TIME_OF_DAY>\d\d:\d\d(?::\d\d(?:\.\d{{1,12}})?)?)
-    |(?P<NUMBER>\d+(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+))
-    |(?P<INTEGER>\d+)
+    |(?P<NUMBER>\d++(?:\.\d++(?:[eE][-+]?\d++)?|[eE][-+]?\d++))
+    |(?P<INTEGER>\d++)
     |(?P<TEXT>{_QUOTED})
-    |(?P<PREFIXED>[A-Za-z_][A-Za-z0-9_.]*{_QUOTED})
-    |(?P<NAME>\$?[A-Za-z_][A-Za-z0-9_.]*)
-    |(?P<ALIAS>@[A-Za-z_][A-Za-z0-9_.]*)
+    |(?P<PREFIXED>[A-Za-z_][A-Za-z0-9_.]*+{_QUOTED})
+    |(?P<NAME>\$?[A-Za-z_][A-Za-z0-9_.]*+)
+    |(?P<ALIAS>@[A-Za-z_][A-Za-z0-9_.]*+)
     |(?P<SYMBOL>[-+()/,:;=*\[\]{{}}"])""",
     re.VERBOSE | re.ASCII,
 )

@@ -9,19 +9,69 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from indicia.errors import InvalidValue, NotFound
 from indicia.store import rows, tables
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
 
-_CREDENTIALS = {
-    "secret": tables.secrets,
-    "certificate": tables.certificates,
-    "refresh": tables.refresh_tokens,
+
+def _holder_query(key: Table, number: ColumnElement[int], *good: ColumnElement[bool]) -> Select[Any]:
+    """Made once for each kind of credential, because every request to the API asks it."""
+    table, owners = tables.applications, tables.tenants
+    return (
+        select(table.c.roles, owners.c.uid)
+        .join(owners, owners.c.id == table.c.tenant_id)
+        .join(key, and_(key.c.tenant_id == table.c.tenant_id, key.c.application_id == table.c.id))
+        .where(
+            table.c.client_id == bindparam("client_id"),
+            table.c.revoked_at.is_(None),
+            number == bindparam("number"),
+            key.c.revoked_at.is_(None),
+            *good,
+        )
+    )
+
+
+def _owned_query(key: Table) -> Select[Any]:
+    mine = (key.c.tenant_id == bindparam("tenant_id"), key.c.application_id == bindparam("application_id"))
+    return select(key).where(*mine).order_by(key.c.id)
+
+
+_APPLICATION = (
+    select(tables.applications, tables.tenants.c.uid.label("tenant_uid"))
+    .join(tables.tenants, tables.tenants.c.id == tables.applications.c.tenant_id)
+    .where(tables.applications.c.client_id == bindparam("client_id"))
+)
+_SECRETS_OF, _CERTIFICATES_OF = _owned_query(tables.secrets), _owned_query(tables.certificates)
+_SECRETS, _CERTIFICATES, _REFRESH = tables.secrets, tables.certificates, tables.refresh_tokens
+_HOLDERS = {
+    "secret": _holder_query(
+        _SECRETS,
+        _SECRETS.c.id,
+        or_(_SECRETS.c.expires_at.is_(None), _SECRETS.c.expires_at > bindparam("now")),
+    ),
+    "certificate": _holder_query(
+        _CERTIFICATES, _CERTIFICATES.c.id, _CERTIFICATES.c.expires_at > bindparam("now")
+    ),
+    # A refresh token that was used or has expired ends nothing: its access tokens end by themselves.
+    "refresh": _holder_query(_REFRESH, _REFRESH.c.family),
 }
 
 
@@ -62,26 +112,12 @@ def add_tenant(connection: Connection, name: str) -> Tenant:
 
 def application(connection: Connection, client_id: str) -> Application | None:
     """The application of a client id with its tenant and secrets, revoked ones too; None where unknown."""
-    table, owners = tables.applications, tables.tenants
-    found = connection.execute(
-        select(table, owners.c.uid.label("tenant_uid"))
-        .join(owners, owners.c.id == table.c.tenant_id)
-        .where(table.c.client_id == client_id.lower())
-    ).first()
+    found = connection.execute(_APPLICATION, {"client_id": client_id.lower()}).first()
     if found is None:
         return None
-    keys = tables.secrets
-    secrets = connection.execute(
-        select(keys)
-        .where(keys.c.tenant_id == found.tenant_id, keys.c.application_id == found.id)
-        .order_by(keys.c.id)
-    )
-    shown = tables.certificates
-    certificates = connection.execute(
-        select(shown)
-        .where(shown.c.tenant_id == found.tenant_id, shown.c.application_id == found.id)
-        .order_by(shown.c.id)
-    )
+    owner = {"tenant_id": found.tenant_id, "application_id": found.id}
+    secrets = connection.execute(_SECRETS_OF, owner)
+    certificates = connection.execute(_CERTIFICATES_OF, owner)
     return rows.application(
         found,
         found.tenant_uid,
@@ -92,22 +128,8 @@ def application(connection: Connection, client_id: str) -> Application | None:
 
 def holder(connection: Connection, client_id: str, kind: str, number: int) -> Holder | None:
     """The application, where neither it nor that credential of its is revoked or expired; one query."""
-    table, owners = tables.applications, tables.tenants
-    key = _CREDENTIALS[kind]
-    now = rows.micros(rows.now())
-    found = connection.execute(
-        select(table.c.roles, owners.c.uid)
-        .join(owners, owners.c.id == table.c.tenant_id)
-        .join(key, and_(key.c.tenant_id == table.c.tenant_id, key.c.application_id == table.c.id))
-        .where(
-            table.c.client_id == client_id.lower(),
-            table.c.revoked_at.is_(None),
-            (key.c.family if kind == "refresh" else key.c.id) == number,
-            key.c.revoked_at.is_(None),
-            # A refresh token that was used or has expired ends nothing: its access tokens end by themselves.
-            or_(literal(kind == "refresh"), key.c.expires_at.is_(None), key.c.expires_at > now),
-        )
-    ).first()
+    given = {"client_id": client_id.lower(), "number": number, "now": rows.micros(rows.now())}
+    found = connection.execute(_HOLDERS[kind], given).first()
     return Holder(found.uid, client_id.lower(), tuple(json.loads(found.roles))) if found else None
 
 

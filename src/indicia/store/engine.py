@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,9 +20,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
-from indicia.errors import StoreError
+from indicia.errors import InputError, StoreError
 from indicia.odata import functions
 
+_STEPS = 20_000
+"""Steps of SQLite's machine (a millisecond or so) between two looks at the clock."""
 BUSY_SECONDS = 15.0
 """How long a writer waits for its turn."""
 PREFIX = "sqlite:///"
@@ -72,6 +75,12 @@ class Database:
             yield connection
 
     @contextmanager
+    def querying(self, seconds: float) -> Iterator[Connection]:
+        """As `reading`, for queries that somebody else thought up: InputError after so many seconds."""
+        with self.reading() as connection, _stopped_after(_raw(connection), seconds):
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A connection that holds the write lock; committed at the end, undone by any exception."""
         with self._in_words(), self._taking_turn(), self._engine.connect() as connection:
@@ -95,9 +104,11 @@ class Database:
                 _tune(raw, BULK_CACHE_KIB, BULK_WAL_PAGES)
                 yield begin
             finally:
-                _tune(raw, _CACHE_KIB, _WAL_PAGES)
-                # Else somebody's next small write would have to bring the large log home.
-                raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                # An interrupt in the middle of a statement costs the connection; it is closed already.
+                if not connection.invalidated:
+                    _tune(raw, _CACHE_KIB, _WAL_PAGES)
+                    # Else somebody's next small write would have to bring the large log home.
+                    raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def schema_change(self) -> Iterator[Connection]:
@@ -112,7 +123,8 @@ class Database:
                     if raw.execute("PRAGMA foreign_key_check").fetchone():
                         raise StoreError(f"{self.path} holds rows without their owner; it was not migrated")
             finally:
-                raw.execute("PRAGMA foreign_keys=ON")
+                if not connection.invalidated:
+                    raw.execute("PRAGMA foreign_keys=ON")
 
     def close(self) -> None:
         """Give back every connection; the last one folds the log into the file."""
@@ -193,6 +205,23 @@ def _raw(connection: Connection) -> sqlite3.Connection:
     if not isinstance(raw, sqlite3.Connection):
         raise TypeError(f"{raw!r} is no connection of sqlite3")
     return raw
+
+
+@contextmanager
+def _stopped_after(raw: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Stop whatever runs on the connection once the time is over."""
+    end = time.monotonic() + seconds
+    raw.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+    try:
+        yield
+    except DatabaseError as error:
+        if getattr(error.orig, "sqlite_errorname", "") != "SQLITE_INTERRUPT":
+            raise
+        raise InputError(
+            f"the query took longer than {seconds:g} seconds and was stopped; narrow it, or ask for less"
+        ) from None
+    finally:
+        raw.set_progress_handler(None, 0)
 
 
 def _tune(raw: sqlite3.Connection, cache_kib: int, wal_pages: int) -> None:

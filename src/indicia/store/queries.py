@@ -13,6 +13,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -32,7 +33,7 @@ from sqlalchemy import (
     or_,
 )
 from sqlalchemy.sql.elements import Grouping
-from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.sql.selectable import FromClause, NamedFromClause
 from sqlalchemy.types import NullType, TypeEngine
 
 from indicia.model import AlertDefinition, Indicator
@@ -46,7 +47,7 @@ from indicia.store.scope import Scope
 T = TypeVar("T")
 Sql = ColumnElement[Any]
 _FAN = 8
-"""Operands of one level of a long `and` or `or`: a database bounds the depth of an expression."""
+"""Operands of `and` or `or` that stand in one row; SQLite takes expressions of at most 1,000 levels."""
 
 _TABLES: Mapping[str, Table] = {
     ALERT_DEFINITION.set_name: tables.definitions,
@@ -104,6 +105,11 @@ def count(scope: Scope, entity: Entity, where: Expression | None, definition_id:
     statement = _narrowed(scope.select(table, func.count()), _Compiler(scope, table), where, definition_id)
     row = scope.row(statement)
     return 0 if row is None else int(row[0])
+
+
+def condition(scope: Scope, entity: Entity, where: Expression) -> Sql:
+    """A filter in SQL, as the condition of a statement over the set's table."""
+    return _Compiler(scope, _TABLES[entity.set_name]).sql(where)
 
 
 def statement(scope: Scope, entity: Entity, query: Query, definition_id: int | None = None) -> Select[Any]:
@@ -172,12 +178,24 @@ def _false() -> Sql:
     return literal(False, Boolean())
 
 
+@lru_cache(maxsize=256)
+def _alias(table: Table, number: int) -> NamedFromClause[Any]:
+    """Kept, because making one copies every column."""
+    return table.alias(f"{table.name}_{number}")
+
+
 class _Compiler:
     """The expressions of one query over one table."""
 
     def __init__(self, scope: Scope, table: Table) -> None:
         self.scope = scope
         self.bound: dict[str, FromClause] = {tree.IT: table}
+        self.aliases = 0
+
+    def alias(self, way: Navigation) -> NamedFromClause[Any]:
+        """The table that a way leads to, under a name of its own within the query."""
+        self.aliases += 1
+        return _alias(_TABLES[way.target], self.aliases)
 
     def sql(self, node: Expression) -> Sql:
         """A node in SQL, null where its meaning is null."""
@@ -204,7 +222,7 @@ class _Compiler:
         key = self.column(variable, steps[:-1], _OWNER)
         if name == "id":
             return key
-        target = _TABLES[steps[-1].target].alias()
+        target = self.alias(steps[-1])
         chosen = self.scope.select(target, target.c[name]).where(target.c.id == key)
         return chosen.correlate_except(target).scalar_subquery()
 
@@ -251,11 +269,16 @@ class _Compiler:
         return not_(self.operand(node.operand))
 
     def junction(self, node: tree.Junction) -> Sql:
-        join = and_ if node.every else or_
+        """Operands joined in a balanced tree, so that a long list is not a deep expression."""
+        join, word = (and_, "AND") if node.every else (or_, "OR")
         parts = [self.operand(operand) for operand in node.operands]
-        while len(parts) > _FAN:
-            parts = [Grouping(join(*parts[start : start + _FAN])) for start in range(0, len(parts), _FAN)]
-        return join(*parts)
+        joined = [join(*parts[start : start + _FAN]) for start in range(0, len(parts), _FAN)]
+        while len(joined) > 1:
+            # bool_op is not flattened into one long chain, as and_ of and_ would be.
+            pairs = zip(joined[::2], joined[1::2], strict=False)
+            odd = joined[-1:] if len(joined) % 2 else []
+            joined = [left.bool_op(word)(right) for left, right in pairs] + odd
+        return joined[0]
 
     def quantified(self, node: tree.Quantified) -> Sql:
         inner, target, predicate = self.related(node)
@@ -276,7 +299,7 @@ class _Compiler:
     def related(self, node: tree.Quantified | tree.Count) -> tuple[Select[Any], FromClause, Sql | None]:
         """The rows of a collection, their table, and the predicate: true or false, never null."""
         of = node.collection
-        target = _TABLES[of.navigation.target].alias()
+        target = self.alias(of.navigation)
         owner = self.column(of.variable, of.steps, "id")
         inner = self.scope.select(target, target.c.id).where(target.c[_OWNER] == owner)
         if node.predicate is None:

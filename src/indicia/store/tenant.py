@@ -34,6 +34,9 @@ PAGE = 1000
 BATCH = 20_000
 """Indicators of one transaction of an import."""
 
+QUERY_SECONDS = 15.0
+"""How long a query of the query language may take."""
+
 
 class TenantStore:
     """The store as one tenant sees it; safe for any number of threads.
@@ -243,26 +246,26 @@ class TenantStore:
         with self._writing() as scope:
             return alerts.change_status(scope, self.uid, number_or_id, status)
 
-    # Queries
+    # Queries; each is InputError after QUERY_SECONDS
 
     def select_definitions(self, query: Query) -> queries.Page[AlertDefinition]:
         """The alert definitions that a query of `odata` selects, in its order."""
-        with self._reading() as scope:
+        with self._querying() as scope:
             return queries.definition_page(scope, query)
 
     def select_indicators(self, query: Query, definition_id: int | None = None) -> queries.Page[Indicator]:
         """The indicators that a query selects, of one definition or of all."""
-        with self._reading() as scope:
+        with self._querying() as scope:
             return queries.indicator_page(scope, query, definition_id)
 
     def count_definitions(self, where: Expression | None = None) -> int:
         """How many alert definitions a filter keeps."""
-        with self._reading() as scope:
+        with self._querying() as scope:
             return queries.count(scope, ALERT_DEFINITION, where)
 
     def count_indicators(self, where: Expression | None = None, definition_id: int | None = None) -> int:
         """How many indicators a filter keeps, of one definition or of all."""
-        with self._reading() as scope:
+        with self._querying() as scope:
             return queries.count(scope, INDICATOR, where, definition_id)
 
     # Counts and clients
@@ -336,6 +339,11 @@ class TenantStore:
     @contextmanager
     def _reading(self) -> Iterator[Scope]:
         with self._database.reading() as connection:
+            yield self._scope(connection)
+
+    @contextmanager
+    def _querying(self) -> Iterator[Scope]:
+        with self._database.querying(QUERY_SECONDS) as connection:
             yield self._scope(connection)
 
     @contextmanager

@@ -80,6 +80,8 @@ def _zeek_time(value: object) -> str:
         return ""
     if _NUMBER.fullmatch(text) or not isinstance(value, str):
         number = Decimal(text)
+        if not number.is_finite():
+            return text
         scale = 3 if abs(number) >= 10**11 else 6
         return str(int(number.scaleb(scale).to_integral_value(ROUND_HALF_EVEN)))
     moment = parse(text)
@@ -91,7 +93,7 @@ def _zeek_time(value: object) -> str:
 
 def _zeek_text(value: object) -> str:
     if isinstance(value, list):
-        return ",".join(_zeek_text(element) for element in value)
+        return ",".join("" if isinstance(element, list) else _zeek_text(element) for element in value)
     if isinstance(value, dict):
         return ""
     if isinstance(value, bool):

@@ -35,10 +35,11 @@ def lookup(record: Mapping[str, Any], path: str) -> Any:
 
 
 def _enter(value: Any) -> Mapping[str, Any] | None:
-    if isinstance(value, str):
-        value = open_json(value) or open_xml(value)
-    if isinstance(value, list):
-        return _enter(value[0]) if value else None
+    for _ in range(3):  # a list in a string in a list
+        if isinstance(value, str):
+            value = open_json(value) or open_xml(value)
+        elif isinstance(value, list):
+            value = value[0] if value else None
     return value if isinstance(value, dict) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(
@@ -26,10 +26,7 @@ def micros(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = repr(value) if not isinstance(value, str) else value.strip()
-    try:
-        number = Decimal(text) if not isinstance(value, str) or _NUMBER.fullmatch(text) else None
-    except InvalidOperation:
-        return None
+    number = Decimal(text) if not isinstance(value, str) or _NUMBER.fullmatch(text) else None
     if number is None or not number.is_finite():
         return None
     scale = 6

@@ -14,8 +14,7 @@ _CONTROL = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f]")
 
 
 def _as_escape(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101 - it is registered for decoding alone
     return "".join(f"\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
 
 

@@ -75,7 +75,7 @@ def external_issuers(settings: Settings) -> list[ExternalIssuer]:
     for position, table in enumerate(settings.issuers):
         place = f"{settings.home / 'config.toml'}: issuers[{position}]"
         trust = external.parse(table, place)
-        if trust.issuer.startswith(settings.base_url):
+        if f"{trust.issuer}/".startswith(f"{settings.base_url}/"):
             raise InputError("is this service itself", place=f"{place}.issuer")
         if trust.issuer in {other.trust.issuer for other in found}:
             raise InputError("is there twice", place=f"{place}.issuer")

@@ -116,10 +116,9 @@ class Grants:
             ) from None
 
     def _grant(self, ask: Ask, kind: str, client_id: str) -> Given:
-        tenant = None if ask.tenant.lower() in ANY_TENANT else self.tenant(ask.tenant)
-        application = self._application(client_id, ask.tenant if tenant is None else tenant.uid, tenant)
+        application = self._application(client_id, ask.tenant)
         if kind == "refresh_token":
-            return self._refresh(ask, application, tenant or self.tenant(application.tenant_uid))
+            return self._refresh(ask, application)
         credential = self._credential(ask, application)
         if credential is None:
             raise GrantRefused(
@@ -138,18 +137,26 @@ class Grants:
         )
         return Given(grant, self._issuer.issue(grant))
 
-    def _application(self, client_id: str, told: str, tenant: TenantStore | None) -> Application:
+    def _application(self, client_id: str, named: str) -> Application:
+        """The application, if it belongs to the tenant that the path names."""
         application = self._store.application(client_id)
-        if application is None or (tenant is not None and application.tenant_uid != tenant.uid):
+        if application is None and named.lower() not in ANY_TENANT:
+            self.tenant(named)  # where there is not even the tenant, that is the answer
+        if application is None or not self._is_of(application, named):
             raise GrantRefused(
                 "unauthorized_client",
                 NO_APPLICATION,
                 f"Application with identifier '{client_id[:80]}' was not found in the directory "
-                f"'{told[:80]}'.",
+                f"'{named[:80]}'.",
             )
         if application.revoked_at is not None:
             raise GrantRefused("unauthorized_client", 7000112, f"Application '{client_id}' is disabled.")
         return application
+
+    def _is_of(self, application: Application, named: str) -> bool:
+        if named.lower() in (*ANY_TENANT, application.tenant_uid):
+            return True
+        return self.tenant(named).uid == application.tenant_uid
 
     def _credential(self, ask: Ask, application: Application) -> Credential | None:
         """What the client proved itself by; None where it sent nothing. GrantRefused where that is wrong."""
@@ -189,12 +196,12 @@ class Grants:
             for path in ("/oauth2/token", "/oauth2/v2.0/token", "", "/v2.0")
         )
 
-    def _refresh(self, ask: Ask, application: Application, tenant: TenantStore) -> Given:
+    def _refresh(self, ask: Ask, application: Application) -> Given:
         self._credential(ask, application)
         text = _needed(ask.form, "refresh_token")
         resource = self._resource(ask) if ask.form.get("resource") or ask.form.get("scope") else ""
         fresh = secrets.make()
-        redeemed = tenant.rotate_refresh_token(
+        redeemed = self.tenant(application.tenant_uid).rotate_refresh_token(
             application.client_id, secrets.digest(text), secrets.digest(fresh), REFRESH_IDLE
         )
         if redeemed.token is None:
