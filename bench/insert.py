@@ -6,8 +6,8 @@ Each way begins with an empty store that the migrations made, so tables and inde
 commits each batch with WAL and `synchronous=FULL`. *plain* is `executemany` of finished tuples with the
 settings that sqlite3 has by itself; *tuned* is the same with the page cache and the log of our imports.
 *store* is `TenantStore.import_indicators`: it also looks up what is there already, works out the digest of
-each value, checks references and keeps counters and the checkpoint. The ways take turns; wall and CPU seconds,
-best of the repeats, with the last write back from the log into the file.
+each value, checks references and keeps counters and the checkpoint. The ways take turns; best of the repeats,
+with the last write back from the log into the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kernel's engine gives the reference's answers: the same indicators for an observable, and no line hidden."""
+"""The kernel's engine gives the reference's answers: the same indicators, and no line is hidden."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from indicia import telemetry, values
 from indicia.detect import detect
 from indicia.errors import InvalidValue
-from indicia.match import index as indexes
+from indicia.match import compiler
 from indicia.match.engine import IndexMatcher, Sieve
 from indicia.match.index import Index
+from indicia.match.kernel import BUILT
 from indicia.match.reference import ReferenceMatcher
 from indicia.model import (
     AlertDefinition,
@@ -33,7 +35,7 @@ from indicia.model import (
 from indicia.telemetry.events import Recogniser, event
 from indicia.telemetry.records import Record, decode
 
-pytestmark = pytest.mark.skipif(indexes.kernel is None, reason="the C extension was not built")
+pytestmark = pytest.mark.skipif(not BUILT, reason="the C extension was not built")
 
 OWNER = AlertDefinition(
     uid="5e1f9f0e-0000-4000-8000-00000000000e",
@@ -120,18 +122,17 @@ SETS: dict[str, list[Indicator]] = {
 def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Index]:
     folder = tmp_path_factory.mktemp("indexes")
     for name, indicators in SETS.items():
-        indexes.write(indicators, folder / f"{name}.idx")
+        compiler.write(indicators, folder / f"{name}.idx")
     return {name: Index.open(folder / f"{name}.idx") for name in SETS}
 
 
 # Texts in which something may hide: values in many spellings, between much that glues and cuts.
 
+GLUE = r""" . - _ : / \ \n \u n u x % %20 %2F & &amp; &#46; ? # @ = , ; ( ) [ ] { } ' " < > | * é 。 中 😀
+    :// http:// https:// // C:\ \\srv\ MD5= SHA1: SHA256= :80 :443 443 abc 0 :: 1.2 00 www. .com -1 .. %%
+    </Data> {"a":" "} é. \ufffd"""
 BETWEEN = st.sampled_from(
-    [" ", "", ".", "-", "_", ":", "/", "\\", "\\n", "\\u", "n", "u", "x", "%", "%20", "%2F", "&", "&amp;", "&#46;"]
-    + ["?", "#", "@", "=", ",", ";", "(", ")", "[", "]", "{", "}", "'", '"', "<", ">", "|", "*", "\t", "\n", "\0"]
-    + ["é", "。", "\u212a", "\u200b", "\xad", "中", "😀", "://", "http://", "https://", "//", "C:\\", "\\\\srv\\"]
-    + ["MD5=", "SHA1:", "SHA256=", ":80", ":443", "443", "abc", "0", "::", "1.2", "00", "www.", ".com", "-1", "..", "%%"]
-    + ["<Data Name='x'>", "</Data>", '{"a":"', '"}', "é.", "\ufffd", "\x0b"]
+    [*GLUE.split(), "", " ", "\t", "\n", "\0", "\x0b", "\u212a", "\u200b", "\xad", "<Data Name='x'>"]
 )
 
 
@@ -166,7 +167,7 @@ def _colons(text: str, _seed: int) -> str:
 
 def _exploded(text: str, _seed: int) -> str:
     try:
-        return values.ip_network(text).network_address.exploded if ":" in text else text
+        return ip_network(text).network_address.exploded if ":" in text else text
     except ValueError:
         return text
 
@@ -180,8 +181,16 @@ def _plain(text: str, _seed: int) -> str:
 
 
 SPELLINGS = [_plain, _plain, _case, _percent, _percent_plain, _wide, _entities, _colons, _exploded, _kelvin]
-VALUE_TEXTS = [value for _, value in VALUES] + [value for _, _, value in PATTERNS] + ["203.0.113.9", "11.1.2.3"]
-VALUE_TEXTS += ["2001:db8:5:1::9", "::ffff:203.0.113.4", "0:0:0:0:0:ffff:c000:24d", "sub.evil.example", "EVIL.example."]
+VALUE_TEXTS = (
+    [value for _, value in VALUES] + [value for _, _, value in PATTERNS] + ["203.0.113.9", "11.1.2.3"]
+)
+VALUE_TEXTS += [
+    "2001:db8:5:1::9",
+    "::ffff:203.0.113.4",
+    "0:0:0:0:0:ffff:c000:24d",
+    "sub.evil.example",
+    "EVIL.example.",
+]
 PIECE = st.builds(
     lambda value, spelling, seed: spelling(value, seed),
     st.sampled_from(VALUE_TEXTS),
@@ -189,17 +198,40 @@ PIECE = st.builds(
     st.integers(0, 1000),
 )
 TEXT = st.lists(st.one_of(PIECE, BETWEEN, BETWEEN), max_size=7).map("".join)
-KEYS = ["query", "QueryName", "CommandLine", "message", "Hashes", "DestinationIp", "url", "host", "uri", "TargetFilename"]
-KEYS += ["Image", "EventData", "SyslogMessage", "id.orig_h", "sha256", "md5", "RemoteUrl", "file_name", "x", "answers"]
+KEYS = [
+    "query",
+    "QueryName",
+    "CommandLine",
+    "message",
+    "Hashes",
+    "DestinationIp",
+    "url",
+    "host",
+    "uri",
+    "TargetFilename",
+]
+KEYS += [
+    "Image",
+    "EventData",
+    "SyslogMessage",
+    "id.orig_h",
+    "sha256",
+    "md5",
+    "RemoteUrl",
+    "file_name",
+    "x",
+    "answers",
+]
+
+
+INSIDE = st.sampled_from(["EventData", "AdditionalFields", "z"])
 
 
 def escaped(text: str, seed: int) -> str:
     """JSON of a text, some characters as \\uXXXX and some slashes as \\/ ."""
     chooser = random.Random(seed)
-    out = []
-    for c in json.dumps(text, ensure_ascii=chooser.random() < 0.5)[1:-1]:
-        out.append("\\/" if c == "/" and chooser.random() < 0.3 else c)
-    plain = "".join(out)
+    dumped = json.dumps(text, ensure_ascii=chooser.random() < 0.5)[1:-1]
+    plain = "".join("\\/" if c == "/" and chooser.random() < 0.3 else c for c in dumped)
     if chooser.random() < 0.4:
         plain = "".join(
             f"\\u{ord(c):04x}" if chooser.random() < 0.2 and c.isalnum() and c.isascii() and safe else c
@@ -229,9 +261,13 @@ def lines(draw: st.DrawFn) -> bytes:
     seed = draw(st.integers(0, 10_000))
     items = draw(st.lists(st.tuples(st.sampled_from(KEYS), TEXT), min_size=1, max_size=4))
     inside = draw(st.integers(0, 2))
-    body = "{" + ",".join(f"{json.dumps(key)}:{escaped(text, seed + n)}" for n, (key, text) in enumerate(items)) + "}"
+    body = (
+        "{"
+        + ",".join(f"{json.dumps(key)}:{escaped(text, seed + n)}" for n, (key, text) in enumerate(items))
+        + "}"
+    )
     for level in range(inside):
-        body = "{" + f'"{draw(st.sampled_from(["EventData", "AdditionalFields", "z"]))}":{escaped(body, seed + level)}' + "}"
+        body = "{" + f'"{draw(INSIDE)}":{escaped(body, seed + level)}' + "}"
     if draw(st.booleans()) and draw(st.booleans()):
         body = '{"_path":"http",' + body[1:]
     return body.encode("utf-8", "replace")
@@ -343,6 +379,6 @@ def test_clean_lines_are_not_parsed(opened: dict[str, Index]) -> None:
 def test_small_hits(opened: dict[str, Index], tmp_path: Path) -> None:
     """An index of one short key still finds it."""
     path = tmp_path / "one.idx"
-    indexes.write(some([(T.DOMAIN_NAME, F.EQUALS, "a.b")]), path)
+    compiler.write(some([(T.DOMAIN_NAME, F.EQUALS, "a.b")]), path)
     with Index.open(path) as index:
         assert Sieve(index).spans(b"x a.b y\nz a.bc\n") == [(0, 7)]

@@ -54,14 +54,15 @@ class Home:
         _, errors = process.communicate()
         assert process.returncode == 0, errors
 
-    def import_(self, file: Path, *options: str, kill_at: int = 0, by: int = signal.SIGKILL) -> Ended:
-        """Import; ended by a signal where so many indicators are in the store."""
-        process = self.start("indicators", "import", str(file), "--definition", "1", "--json", *options)
+    def import_(self, file: Path, *, kill_at: int = 0, by: int = signal.SIGKILL, wait: float = 0) -> Ended:
+        """Import; ended by a signal so many seconds after so many indicators are in the store."""
+        process = self.start("indicators", "import", str(file), "--definition", "1", "--json")
         if kill_at:
             with self.store() as store:
                 while store.tenant(store.tenants()[0].uid).counts().indicators < kill_at:
                     assert process.poll() is None, "it ended before it could be killed"
                     time.sleep(0.005)
+            time.sleep(wait)
             process.send_signal(by)
         return ended(process)
 
@@ -154,6 +155,20 @@ def test_an_import_that_is_killed_goes_on_and_ends_with_the_same_counts(tmp_path
     assert "This file was imported before" in again.errors
     assert counts(again) == (50_010, 0, 50_000, 10)
     assert broken.count() == 49_501
+
+
+@pytest.mark.full
+def test_an_interrupt_in_the_middle_of_whatever_it_does_is_told_as_one(tmp_path: Path) -> None:
+    """One that arrives inside a statement costs the connection; that was an error once, not an interrupt."""
+    file = tmp_path / "list.csv"
+    file.write_text("type,value,source\n" + "".join(f"{row}\n" for row in kinds(200_000)), "utf-8")
+    home = Home(tmp_path)
+    for number in range(1, 9):
+        end = home.import_(file, kill_at=number * BATCH - BATCH // 2, by=signal.SIGINT, wait=0.05 * number)
+        assert end.code == 130, end.errors
+        assert "Interrupted: the first " in end.errors
+    assert counts(home.import_(file)) == (200_040, 198_001, 1_999, 40)
+    assert home.count() == 198_001
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
-"""`kill -9` in the middle of bulk uploads: each upload is whole or absent, and what was answered is there.
+"""How the service ends: at SIGTERM soon, at `kill -9` with nothing lost.
 
+`kill -9` comes in the middle of bulk uploads: each upload is whole or absent, and what was answered is there.
 The service is the one that users start (`indicia init`, `indicia serve`). Several clients upload at once and
 note what they were answered; after a random moment the process is killed, the file is looked at, and the
 service started again. Every indicator carries the name of its upload, so that parts of one would be seen.
@@ -15,7 +16,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,9 @@ def kill_once(service: Service, uploads: Uploads, dice: random.Random) -> None:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """A home with one definition."""
-    yield Service(tmp_path)
+def service(tmp_path: Path) -> Service:
+    """A new home."""
+    return Service(tmp_path)
 
 
 def kills(service: Service, times: int) -> None:
@@ -158,6 +158,17 @@ def kills(service: Service, times: int) -> None:
         process.stop()
         process.process.communicate()
     sound(service.home / "indicia.db")
+
+
+def test_sigterm_does_not_wait_for_a_client_that_keeps_its_connection(service: Service) -> None:
+    process = service.start()
+    with process.session(service.access) as session:
+        reply = session.get(f"{service.url}/AlertDefinitions", timeout=30)
+        assert reply.status_code == 200
+        begun = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - begun < 10
+    process.process.communicate()
 
 
 @pytest.mark.full

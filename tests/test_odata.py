@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from indicia import model
 from indicia.errors import IndiciaError, InputError, InvalidValue, NotFound, NotSupported
 from indicia.model import AlertDefinition, Indicator
-from indicia.odata import bodies, entities, literals, metadata, options, paths
+from indicia.odata import bodies, entities, literals, metadata, paths
 from indicia.odata import format as odata
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
 

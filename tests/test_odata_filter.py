@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from indicia.odata import functions, options, parse, skiptoken, tree
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity
 from indicia.odata.meaning import Meaning, Noun
 from indicia.odata.tree import Query
-from indicia.store import Store, TenantStore
+from indicia.store import Store, TenantStore, queries
 
 CASES = Path(__file__).parent / "cases" / "odata"
 SETS = {"D": ALERT_DEFINITION, "I": INDICATOR}
@@ -120,6 +121,79 @@ def test_what_is_refused(case: Mapping[str, Any]) -> None:
     assert caught.value.status == case.get("status", 400)
     assert caught.value.target == case.get("target", "$filter")
     assert "column " in caught.value.message
+
+
+ODD = [
+    "Id in (1, 2.5)",
+    "Id in (2.0)",
+    "Enabled in (true,false)",
+    "Enabled in (null)",
+    "Enabled in (false)",
+    "null in (null,1)",
+    "null in (1)",
+    "null in ()",
+    "1 in (1,2)",
+    "'a' in ('a')",
+    "date(CreatedAt) in (2024-01-01)",
+    "Severity in ()",
+    "Enabled gt null",
+    "null gt null",
+    "null ge null",
+    "null eq true",
+    "not (null eq null)",
+    "-null eq null",
+    "contains(null,null) eq null",
+    "null add null eq null",
+    "year(null) eq null",
+    "round(null) eq 1",
+    "null and true",
+    "null or true",
+    "IndicatorsOfCompromise/any(i:null)",
+    "IndicatorsOfCompromise/all(i:null)",
+    "IndicatorsOfCompromise/$count($filter=null) eq 0",
+    "IndicatorsOfCompromise/any(i:true)",
+    "IndicatorsOfCompromise/any(i:not null)",
+    "true in (true)",
+    "(Id in (1)) eq true",
+    "not (Id in (1))",
+    "not IndicatorsOfCompromise/any()",
+    "IndicatorsOfCompromise/any() eq Enabled",
+    "IndicatorsOfCompromise/any() in (true,null)",
+    "(1 eq 1) in (true)",
+    "contains('abc','b')",
+    "length('abc') eq 3",
+    "true",
+    "not true",
+    "not not Enabled",
+    "(Enabled and true) gt false",
+    "Enabled ge true",
+    "'High' eq 'High'",
+    "Severity eq null",
+    "Severity gt null",
+    "null lt Severity",
+    "Severity in (null,'Low')",
+    "concat(RecommendedAction,'') eq RecommendedAction",
+    "RecommendedAction eq RecommendedAction",
+    "RecommendedAction ge RecommendedAction",
+    "IndicatorsOfCompromise/$count add IndicatorsOfCompromise/$count eq 6",
+    "2.5 lt Id",
+    "Id eq 1.0",
+    "1 divby 3 eq 0.3333333333333333",
+    "mindatetime() lt maxdatetime()",
+    "duration'PT1S' gt duration'-PT1S'",
+    "duration'PT1S' eq null",
+    "12:00 lt 13:00",
+    "contains(tolower(Name),toupper('n')) eq false",
+]
+"""Filters at the edges of types and of null."""
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_filters_mean_the_same_to_the_store(numbered: TenantStore, text: str) -> None:
+    where = parse.predicate(text, parse.context(ALERT_DEFINITION))
+    plain = meaning(numbered)
+    expected = [noun.id for noun in numbered.definitions() if plain.keeps(where, noun)]
+    assert [noun.id for noun in numbered.select_definitions(Query(where)).found] == expected
 
 
 HOSTILE = {
@@ -391,6 +465,25 @@ def test_pages_in_any_order_are_the_whole(store: Store, entity: Entity) -> None:
         assert [noun.id for noun in seen] == [noun.id for noun in whole], text
 
     equal()
+
+
+@pytest.mark.parametrize(
+    ("query", "plan"),
+    [
+        (Query(after=(5,)), r"ix_indicators_tenant_id_id \(tenant_id=\? AND id>\?\)"),
+        (
+            Query(parse.predicate("AlertDefinition/Id eq 5", parse.context(INDICATOR))),
+            r"\(tenant_id=\? AND definition_id=\?\)",
+        ),
+    ],
+)
+def test_pages_are_found_by_an_index(numbered: TenantStore, query: Query, plan: str) -> None:
+    with numbered._reading() as scope:
+        statement = queries.statement(scope, INDICATOR, query)
+        text = str(statement.compile(compile_kwargs={"literal_binds": True}))
+        steps = scope._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
+    assert re.search(plan, " ".join(str(step) for step in steps))
+    assert "TEMP B-TREE" not in str(steps)
 
 
 def test_no_query_meets_another_tenant(store: Store) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indicia import telemetry
+from indicia.telemetry import lines as by_line
 from indicia.telemetry import records
 from indicia.telemetry.records import Record, read
 
@@ -130,8 +131,8 @@ def test_strings_hold_brackets_quotes_and_backslashes() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_an_array_is_the_same_in_whatever_pieces_it_comes(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     event = {"a": '\\"{}[]', "b": [{"c": "\\"}, "\u00e9"], "d": {}}
-    monkeypatch.setattr(records, "_CHUNK", size)
-    monkeypatch.setattr(records, "_HEAD", 16)
+    monkeypatch.setattr(by_line, "_CHUNK", size)
+    monkeypatch.setattr(by_line, "HEAD", 16)
     data = json.dumps([event] * 5, indent=1, ensure_ascii=False).encode()
     assert values(b"[" + b" " * 3 + data.lstrip(b"[")) == [event] * 5
     whole = b"\n".join(json.dumps(value, indent=1).encode() for value in [event] * 5)
@@ -355,8 +356,9 @@ def test_forms_that_are_not_read_are_named(magic: bytes) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "LIMIT", 1000)
-    monkeypatch.setattr(records, "_CHUNK", 100)
-    monkeypatch.setattr(records, "_HEAD", 100)
+    monkeypatch.setattr(by_line, "LIMIT", 1000)
+    monkeypatch.setattr(by_line, "_CHUNK", 100)
+    monkeypatch.setattr(by_line, "HEAD", 100)
 
 
 @pytest.mark.usefixtures("small")
@@ -519,8 +521,8 @@ def test_every_way_of_writing_them_gives_the_same_objects(objects: list[dict[str
     expected = values(b"\n".join(lines))
     assert len(expected) == len(objects)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "_CHUNK", chunk)
-        patch.setattr(records, "_HEAD", 16)
+        patch.setattr(by_line, "_CHUNK", chunk)
+        patch.setattr(by_line, "HEAD", 16)
         assert values(json.dumps(objects, ensure_ascii=False).encode("utf-8", "replace")) == expected
         assert values(json.dumps(objects, indent=2).encode()) == expected
         assert values(b'{"x":\n1}' + b"".join(lines))[1:] == expected

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,41 +168,6 @@ def test_an_interrupted_load_goes_on_where_it_was(
     assert [fault.line for fault in told] == [MORE - 2]
     assert tenant.counts().indicators == MORE
     assert len({one.value for one in pages(tenant)}) == MORE
-
-
-@contextmanager
-def interrupted_after(seconds: float) -> Iterator[None]:
-    """SIGINT in the middle of whatever runs then; the interrupt must come out of it as one."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.full
-def test_an_interrupt_at_any_moment_is_one_and_leaves_whole_batches(
-    tmp_path: Path, store: Store, owner: AlertDefinition
-) -> None:
-    path = listed(tmp_path, hashes(MORE))
-    job = job_of(path, owner)
-    start = time.perf_counter()
-    assert loaded(job, store.tenant("Example")).added == MORE
-    whole = time.perf_counter() - start
-    for part in range(1, 10):
-        store.tenant("Example").delete_indicators()
-        anew = replace(job, key=f"part {part}")
-        with Store.open(f"sqlite:///{tmp_path}/indicia.db") as own, interrupted_after(whole * part / 10):
-            for _ in range(5):  # however fast it is now
-                loaded(anew, own.tenant("Example"))
-        tenant = store.tenant("Example")
-        assert tenant.counts().indicators in (0, BATCH, MORE)
-        assert sum(1 for _ in tenant.matchable()) == tenant.counts().indicators
-        again = loaded(anew, tenant)
-        assert again.added + again.known == MORE == tenant.counts().indicators
 
 
 def pages(tenant: TenantStore) -> Iterator[Indicator]:
@@ -400,24 +362,6 @@ def test_an_interrupted_scan_keeps_what_was_detected(tmp_path: Path, watched: Te
     assert [found.id for _, found in watched.detections()] == told
     assert scanned(scan_job([path], watched)).recorded == 43
     assert watched.alerts()[0].detection_count == 50
-
-
-@pytest.mark.full
-def test_a_scan_interrupted_at_any_moment_keeps_what_it_told(tmp_path: Path, watched: TenantStore) -> None:
-    path = listed(tmp_path, map(event, range(road.BATCH * 3)), "dns.log")
-    job = scan_job([path], watched, stored=False)
-    start = time.perf_counter()
-    scanned(job)
-    whole = time.perf_counter() - start
-    for part in range(1, 8):
-        told: list[str] = []
-        with Store.open(f"sqlite:///{tmp_path}/indicia.db") as own:
-            keeping = replace(job, store=own.tenant("Example"))
-            with interrupted_after(whole * part / 10):
-                for _ in range(5):
-                    scanned(keeping, ScanWatch(detection=lambda found: told.append(found.id)))
-        kept = {found.id for _, found in watched.detections(limit=road.BATCH * 4)}
-        assert kept >= set(told)
 
 
 @pytest.mark.full

@@ -228,6 +228,11 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "delete_definition": lambda two: two.mine.delete_definition(two.definition_id),
     "indicators": lambda two: two.mine.indicators(definition_id=two.definition_id),
     "select_indicators": lambda two: two.mine.select_indicators(Query(), two.definition_id).found,
+    "select_indicators_of": lambda two: [
+        page
+        for page, count in two.mine.select_indicators_of([two.definition_id], Query(), counted=True).values()
+        if page.found or count
+    ],
     "count_indicators": lambda two: two.mine.count_indicators(None, two.definition_id),
     "indicator": lambda two: two.mine.indicator(two.found.id),
     "add_indicators": lambda two: two.mine.add_indicators([two.found], "x"),

@@ -22,14 +22,18 @@ def detect_all(events: Iterable[Event], matcher: Matcher, tenant: str = "") -> I
     A silent detection is given as soon as it is seen; when another copy of its event raises, the raising
     one follows. `tenant` is a uid, empty where there are none.
     """
+    return once(detection for event in events for detection in detect(event, matcher, tenant))
+
+
+def once(detections: Iterable[Detection]) -> Iterator[Detection]:
+    """Each id once: the first that raises, else the first; memory: a few dozen bytes an id."""
     seen: dict[bytes, bool] = {}
-    for event in events:
-        for detection in detect(event, matcher, tenant):
-            key = bytes.fromhex(detection.id)
-            if seen.get(key, False) or (key in seen and not detection.raises):
-                continue
-            seen[key] = detection.raises
-            yield detection
+    for detection in detections:
+        key = bytes.fromhex(detection.id)
+        if seen.get(key, False) or (key in seen and not detection.raises):
+            continue
+        seen[key] = detection.raises
+        yield detection
 
 
 def detect(event: Event, matcher: Matcher, tenant: str = "") -> list[Detection]:

@@ -18,13 +18,13 @@ says is done is done, and doing it again changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
-from indicia import feeds, telemetry, triage
-from indicia.detect import detect_all
+from indicia import feeds, scanning, telemetry, triage
+from indicia.detect import once
 from indicia.errors import InputError, InvalidValue
 from indicia.feeds import FeedFault, make
-from indicia.match import Matcher
 from indicia.model import Alert, AlertDefinition, Detection, Event, Indicator
 from indicia.store import ImportState, TenantStore
 from indicia.telemetry import Malformed, Source
@@ -45,13 +45,18 @@ class ScanJob:
     """What is scanned, and for what."""
 
     sources: Sequence[Source]
-    matcher: Matcher
+    engine: scanning.Engine
+    """Makes the matcher, and the sieve where not everything is to be parsed."""
     schema: str | None = None
     """One for all of the sources; None: each event is recognised."""
     tenant: str = ""
     """The uid that goes into ids; empty where there are no tenants."""
     store: TenantStore | None = None
     """Where detections and alerts are kept; None: nowhere."""
+    workers: int = 1
+    """Processes that read."""
+    keep: Callable[[Event], bool] | None = None
+    """Which events count; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def scan(job: ScanJob, watch: ScanWatch, done: Scanned) -> None:
         raise InputError(f"there is no schema {job.schema!r}; known: {known}")
     waiting: list[Detection] = []
     try:
-        for detection in detect_all(_events(job, watch, done), job.matcher, job.tenant):
+        for detection in once(_detections(job, watch, done)):
             _count(detection, done)
             # First, because who is told may be where an interrupt or a closed pipe arrives.
             if job.store is not None:
@@ -109,22 +114,46 @@ def scan(job: ScanJob, watch: ScanWatch, done: Scanned) -> None:
         _record(job, waiting, done)
 
 
-def _events(job: ScanJob, watch: ScanWatch, done: Scanned) -> Iterator[Event]:
-    def malformed(what: Malformed) -> None:
-        done.malformed += 1
-        watch.malformed(what)
-
+def _detections(job: ScanJob, watch: ScanWatch, done: Scanned) -> Iterator[Detection]:
+    """What the pieces of all sources give, in their order; the rest of each batch is told."""
+    pieces: list[Source] = []
     for source in job.sources:
         try:
-            found = telemetry.events(source, schema=job.schema, malformed=malformed, progress=watch.progress)
-            for event in found:
-                done.events += 1
-                yield event
+            pieces += telemetry.pieces(source)
         except InputError as error:
             done.unreadable += 1
             watch.unreadable(error)
-        else:
-            done.sources += 1
+    plan = scanning.Plan(job.engine, job.schema, job.tenant, job.keep)
+    fault: InputError | None = None
+    with closing(scanning.scan(pieces, plan, job.workers)) as batches:
+        for batch in batches:
+            done.events += batch.events
+            done.malformed += len(batch.malformed)
+            watch.progress(batch.read)
+            for what in batch.malformed:
+                watch.malformed(what)
+            yield from batch.detections
+            fault = fault or batch.fault
+            if batch.last and _is_end(pieces, batch.piece):
+                _end(fault, batch, pieces[batch.piece], watch, done)
+                fault = None
+
+
+def _is_end(pieces: Sequence[Source], number: int) -> bool:
+    """Whether the piece is the last one of its file."""
+    return number + 1 == len(pieces) or pieces[number + 1].start == 0
+
+
+def _end(
+    fault: InputError | None, batch: scanning.Batch, source: Source, watch: ScanWatch, done: Scanned
+) -> None:
+    if fault is not None:
+        done.unreadable += 1
+        watch.unreadable(fault)
+        return
+    done.sources += 1
+    if batch.changed:
+        watch.malformed(Malformed(source.name, 0, "the file changed while it was read; scan it again"))
 
 
 def _count(detection: Detection, done: Scanned) -> None:

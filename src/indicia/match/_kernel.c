@@ -894,6 +894,17 @@ static void begin(Walk *w, const Index *x, Py_buffer *out, Py_buffer *scratch, i
     w->decoded_until = w->odd_from = w->odd_until = data;
 }
 
+/* Control characters other than TAB, LF and CR: Zeek's JSON writes them as text (`\\x0b`), so they may hide one. */
+static void name_controls(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
+    while (p < end) {
+        u64 found = 0;
+        size_t n = end - p < 64 ? (size_t)(end - p) : 64;
+        for (size_t i = 0; i < n; i++) found |= (u64)((p[i] < 32 && p[i] != 9 && p[i] != 10 && p[i] != 13) || p[i] == 127) << i;
+        for (; found; found &= found - 1) emit(w, (u64)(p + __builtin_ctzll(found) - base), ODD);
+        p += n;
+    }
+}
+
 static PyObject *scan(PyObject *self, PyObject *args) {
     Py_buffer index, layout, data, out, scratch;
     Py_ssize_t start, end;
@@ -915,6 +926,7 @@ static PyObject *scan(PyObject *self, PyObject *args) {
         Py_BEGIN_ALLOW_THREADS
         const u8 *base = data.buf;
         begin(&w, &x, &out, &scratch, all_odd, base + start);
+        if (all_odd) name_controls(&w, base + start, base + start, base + end);
         reached = walk(&w, base + start, base + start, base + end) + (u64)start;
         for (size_t i = 0; i < w.count; i++) w.out[2 * i] += (u64)start;
         Py_END_ALLOW_THREADS

@@ -10,7 +10,15 @@ SLACK: Final[int]
 """Half of the pairs that `out` must hold at least."""
 
 def scan(
-    index: Buffer, layout: Buffer, data: Buffer, start: int, end: int, out: Buffer, scratch: Buffer, all_odd: bool, /
+    index: Buffer,
+    layout: Buffer,
+    data: Buffer,
+    start: int,
+    end: int,
+    out: Buffer,
+    scratch: Buffer,
+    all_odd: bool,
+    /,
 ) -> tuple[int, int]:
     """Candidates of data[start:end] as pairs (position, payload) in `out`: how many, and how far it came.
 

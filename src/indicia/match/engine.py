@@ -5,16 +5,20 @@
         sieve = Sieve(index)                   # which lines of a block are worth parsing
         for start, end in sieve.spans(block): ...
 
-Both use one walk of bytes (`_kernel.c`). A candidate only says where to look; what counts is `reference.meets`.
+Both use one walk of bytes (`_kernel.c`). A candidate only says where to look; `reference.meets` judges.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from indicia.match.index import ODD, Index, kernel
+from indicia.match import compiler
+from indicia.match.index import ODD, Index
+from indicia.match.kernel import BUILT, kernel
 from indicia.match.reference import Matcher, ReferenceMatcher, meets
 from indicia.model import Indicator, IndicatorType, Observable
 
@@ -57,7 +61,14 @@ class IndexMatcher:
     def _payloads(self, value: str) -> set[int]:
         data = value.encode("utf-8", "surrogatepass")
         count, reached = kernel.scan(
-            self._index.data, self._index.layout, data, 0, len(data), self._room.out, self._room.scratch, False
+            self._index.data,
+            self._index.layout,
+            data,
+            0,
+            len(data),
+            self._room.out,
+            self._room.scratch,
+            False,
         )
         if reached < len(data):
             raise MemoryError("a value gives more candidates than there is room for")
@@ -74,12 +85,14 @@ class Sieve:
         self._every = every or bool(index.loose)
         self._room = _Room()
 
-    def spans(self, data: Block, start: int = 0, end: int | None = None, *, all_odd: bool = False) -> list[tuple[int, int]]:
+    def spans(
+        self, data: bytes | bytearray, start: int = 0, end: int | None = None, *, all_odd: bool = False
+    ) -> list[tuple[int, int]]:
         """Start and end (without line feed) of each line of data[start:end] that is to be parsed, in order.
 
         The block must begin at the beginning of a line. `all_odd`: name lines with bytes from 0x80 on too.
         """
-        block = data if isinstance(data, bytes | bytearray) else bytes(data)
+        block = data
         end = len(block) if end is None else end
         if self._every:
             return _lines(block, start, end)
@@ -100,12 +113,21 @@ class Sieve:
 
     def _scan(self, data: Block, start: int, end: int, all_odd: bool) -> tuple[Sequence[int], int]:
         count, reached = kernel.scan(
-            self._index.data, self._index.layout, data, start, end, self._room.out, self._room.scratch, all_odd
+            self._index.data,
+            self._index.layout,
+            data,
+            start,
+            end,
+            self._room.out,
+            self._room.scratch,
+            all_odd,
         )
         return self._room.out[0 : 2 * count : 2], reached
 
     @staticmethod
-    def _again(spans: list[tuple[int, int]], block: bytes | bytearray, at: int, reached: int, end: int) -> int:
+    def _again(
+        spans: list[tuple[int, int]], block: bytes | bytearray, at: int, reached: int, end: int
+    ) -> int:
         """Where to go on: at the line that did not fit; where it alone is too much, behind it."""
         line = block.rfind(b"\n", at, reached) + 1 or at
         if line > at:
@@ -140,9 +162,36 @@ def _lines(block: bytes | bytearray, start: int, end: int) -> list[tuple[int, in
     return spans
 
 
-def matcher_of(index: Index) -> Matcher:
-    """The fastest matcher that this machine has: without the extension the reference, over all records."""
-    return IndexMatcher(index) if kernel is not None else ReferenceMatcher(index.indicators())
+Engine = Callable[[], tuple[Matcher, Sieve | None]]
+"""Makes a matcher, and a sieve where not everything is to be parsed; called once in each process."""
+
+
+def of_index(index: Index, *, parse_all: bool = False) -> Engine:
+    """The fastest engine that this machine has: without the extension the reference, over all records."""
+    if not BUILT:
+        return of_reference(index.indicators())
+
+    def engine() -> tuple[Matcher, Sieve | None]:
+        return IndexMatcher(index), None if parse_all else Sieve(index)
+
+    return engine
+
+
+def of_indicators(indicators: Iterable[Indicator], *, parse_all: bool = False) -> Engine:
+    """As `of_index`, over indicators that are in no index yet."""
+    if not BUILT:
+        return of_reference(indicators)
+    with TemporaryDirectory(prefix="indicia-") as folder:
+        path = Path(folder, "own.idx")
+        compiler.write(indicators, path)
+        # The mapping outlives the name.
+        return of_index(Index.open(path), parse_all=parse_all)
+
+
+def of_reference(indicators: Iterable[Indicator]) -> Engine:
+    """The reference, for which everything is parsed."""
+    matcher = ReferenceMatcher(indicators)
+    return lambda: (matcher, None)
 
 
 def candidates(index: Index, data: bytes) -> Iterator[tuple[int, Indicator | None]]:

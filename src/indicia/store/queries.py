@@ -10,7 +10,7 @@ order of UTF-8.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -96,6 +96,19 @@ def indicator_page(scope: Scope, query: Query, definition_id: int | None) -> Pag
     return Page([rows.indicator(row, owners[row.definition_id]) for row in found], last)
 
 
+def indicator_pages(
+    scope: Scope, query: Query, definition_ids: Iterable[int], *, counted: bool
+) -> dict[int, tuple[Page[Indicator], int | None]]:
+    """For each definition the page of its indicators, and how many there are where that is asked for."""
+    return {
+        number: (
+            indicator_page(scope, query, number),
+            count(scope, INDICATOR, query.where, number) if counted else None,
+        )
+        for number in definition_ids
+    }
+
+
 def count(scope: Scope, entity: Entity, where: Expression | None, definition_id: int | None = None) -> int:
     """How many entities a filter keeps."""
     if where is None and definition_id is None:
@@ -156,9 +169,10 @@ def _direction(item: Order, key: Sql) -> Sql:
 
 def _beyond(order: Sequence[Order], keys: Sequence[Sql], after: Sequence[Value]) -> Sql:
     """What comes after the sort keys of an entity: the first key that differs decides."""
-    condition: Sql = _false()
-    for item, key, value in reversed(list(zip(order, keys, after, strict=True))):
-        further, level = _compared(item, key, value)
+    steps = [_compared(item, key, value) for item, key, value in zip(order, keys, after, strict=True)]
+    # The last key is the id, which no two share: what is level there is the entity itself.
+    condition = steps.pop()[0]
+    for further, level in reversed(steps):
         condition = or_(further, and_(level, condition))
     return condition
 

@@ -258,6 +258,13 @@ class TenantStore:
         with self._querying() as scope:
             return queries.indicator_page(scope, query, definition_id)
 
+    def select_indicators_of(
+        self, definition_ids: Iterable[int], query: Query, *, counted: bool = False
+    ) -> dict[int, tuple[queries.Page[Indicator], int | None]]:
+        """For each definition those that a query selects of it, and how many it keeps if `counted`."""
+        with self._querying() as scope:
+            return queries.indicator_pages(scope, query, definition_ids, counted=counted)
+
     def count_definitions(self, where: Expression | None = None) -> int:
         """How many alert definitions a filter keeps."""
         with self._querying() as scope:

@@ -4,7 +4,9 @@ bytes ─► records (records.py, zeek.py) ─► schema (schema.py, mappings/*.
 """
 
 from indicia.telemetry.events import Malformed, events
+from indicia.telemetry.lines import Selection, Sieve
 from indicia.telemetry.schema import Schema, schemas
+from indicia.telemetry.slices import pieces
 from indicia.telemetry.sources import Source, sources
 
-__all__ = ["Malformed", "Schema", "Source", "events", "schemas", "sources"]
+__all__ = ["Malformed", "Schema", "Selection", "Sieve", "Source", "events", "pieces", "schemas", "sources"]

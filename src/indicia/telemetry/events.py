@@ -11,6 +11,7 @@ from indicia.errors import InputError
 from indicia.identity import lower
 from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
 from indicia.telemetry import families
+from indicia.telemetry.lines import Selection
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, read
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
@@ -41,12 +42,15 @@ def events(
     schema: str | None = None,
     malformed: Callable[[Malformed], None],
     progress: Callable[[int], None] | None = None,
+    selection: Selection | None = None,
+    feeds: Callable[[int], None] = lambda _count: None,
 ) -> Iterator[Event]:
     """Every event of a source. `schema` names one for all of them; else each is recognised by its look.
 
     `malformed` hears of every record that cannot be read, and with line 0 of a stream that is damaged or of
-    no known form; `progress` of bytes read from the disk. Raises InputError where the source cannot be
-    opened, or the schema is not known.
+    no known form; `progress` of bytes read from the disk; `feeds` as in `records.read`. With a `selection`
+    only what its sieve names becomes an event, and only that can be malformed. Raises InputError where the
+    source cannot be opened, or the schema is not known.
     """
     named = _named(schema)
     recogniser = Recogniser()
@@ -55,7 +59,7 @@ def events(
         malformed(Malformed(source.name, line, reason))
 
     with source.open(progress) as stream:
-        for record in read(stream, report):
+        for record in read(stream, report, selection, source.part, feeds):
             yield event(record, source, named or recogniser.schema(record.value))
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import glob
 import io
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 import zstandard
 
 from indicia.errors import InputError
+
+if TYPE_CHECKING:
+    from indicia.telemetry.records import Part
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -40,6 +44,16 @@ class Source:
     """None: standard input."""
     size: int | None = None
     """Bytes as they lie on disk; None where nobody knows."""
+    start: int = 0
+    """Where a piece of a file begins; it has `size` bytes."""
+    part: Part | None = None
+    """How a piece is to be read; None: this is all of it."""
+    mark: tuple[int, int, int] | None = None
+    """Size, time of change and inode of a file when it was found."""
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one now, or has grown or shrunk, since it was found."""
+        return self.path is not None and self.mark is not None and self.mark != _mark(self.path)
 
     @property
     def stem(self) -> str:
@@ -53,17 +67,29 @@ class Source:
         data is damaged or has no end, after everything before that was given.
         """
         try:
-            raw: IO[bytes] = sys.stdin.buffer if self.path is None else self.path.open("rb")
+            raw: IO[bytes] = sys.stdin.buffer if self.path is None else self.path.open("rb", buffering=0)
+            if self.start:
+                raw.seek(self.start)
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", place=self.name) from None
-        counted: io.BufferedReader = io.BufferedReader(_Counted(raw, progress), 1 << 20)
+        left = None if self.part is None else self.size
+        counted: io.BufferedReader = io.BufferedReader(_Counted(raw, progress, left), 1 << 20)
+        if self.part is not None:
+            return counted
         head = counted.peek(4)[:4]
+        if not is_compressed(head):
+            return counted
         if head.startswith(_GZIP):
             return io.BufferedReader(_Inflated(counted, "gzip", lambda: zlib.decompressobj(31)), 1 << 20)
-        if head == _ZSTD or (head[1:] == _SKIPPABLE and 0x50 <= head[0] <= 0x5F):
-            frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-            return io.BufferedReader(_Inflated(counted, "zstd", frames.decompressobj), 1 << 20)
-        return counted
+        frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+        return io.BufferedReader(_Inflated(counted, "zstd", frames.decompressobj), 1 << 20)
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether these first bytes are of a form that `Source.open` decompresses."""
+    return (
+        head.startswith(_GZIP) or head[:4] == _ZSTD or (head[1:4] == _SKIPPABLE and 0x50 <= head[0] <= 0x5F)
+    )
 
 
 class _Member(Protocol):
@@ -130,21 +156,34 @@ class _Inflated(io.RawIOBase):
 
 
 class _Counted(io.RawIOBase):
-    """Tells how much was read."""
+    """Tells how much was read, and stops where a piece ends."""
 
-    def __init__(self, raw: IO[bytes], progress: Callable[[int], None] | None) -> None:
+    def __init__(self, raw: IO[bytes], progress: Callable[[int], None] | None, left: int | None) -> None:
         self._raw = raw
         self._progress = progress
+        self._left = left
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._raw.read(len(buffer))
-        buffer[: len(data)] = data
-        if self._progress is not None and data:
-            self._progress(len(data))
-        return len(data)
+        if self._left is not None:
+            buffer = buffer[: self._left]
+        if isinstance(self._raw, io.FileIO):
+            size = self._raw.readinto(buffer) or 0
+        else:  # a pipe gives what has come
+            data = (
+                self._raw.read1(len(buffer))
+                if isinstance(self._raw, io.BufferedReader)
+                else self._raw.read(len(buffer))
+            )
+            size = len(data)
+            buffer[:size] = data
+        if self._left is not None:
+            self._left -= size
+        if self._progress is not None and size:
+            self._progress(size)
+        return size
 
     def close(self) -> None:
         if not self.closed and self._raw is not sys.stdin.buffer:
@@ -166,15 +205,22 @@ def sources(paths: Sequence[str]) -> list[Source]:
             continue
         try:
             for path in _expand(given):
-                found.setdefault(os.path.realpath(path), Source(str(path), path, _size(path)))
+                mark = _mark(path)
+                size = mark[0] if mark is not None else None
+                found.setdefault(os.path.realpath(path), Source(str(path), path, size, mark=mark))
         except OSError as error:
             place = error.filename if isinstance(error.filename, str) else given
             raise InputError(f"cannot be read: {error.strerror}", place=place) from None
     return list(found.values())
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """None for what is no file (any more)."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def _expand(given: str) -> Iterator[Path]:

@@ -55,6 +55,11 @@ class Header:
             case _:
                 pass
 
+    @property
+    def cuts(self) -> bytes:
+        """The bytes between cells and between elements."""
+        return self._separator + self._set_separator
+
     def row(self, line: bytes) -> dict[str, Any]:
         """The row as an object with `_path`; absent and empty cells are left out. ValueError: why not."""
         cells = line.split(self._separator)
@@ -78,3 +83,39 @@ def _bytes(data: bytes) -> bytes:
 def _text(cell: bytes) -> str:
     text = (_bytes(cell) if b"\\" in cell else cell).decode("utf-8", "indicia.zeek")
     return text if text.isprintable() else _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class Further:
+    """Lines that are parsed whatever a sieve says: the header's, and all under a strange header."""
+
+    def __init__(self, head: bytes) -> None:
+        self._separators = _separators(head)
+
+    def __call__(self, block: bytearray, begin: int, end: int) -> list[int] | None:
+        """Starts of lines; None: all of them."""
+        if (
+            self._separators & _OF_WORDS
+            or not _separators(bytes(block[begin:end]), rest=True) <= self._separators
+        ):
+            return None
+        found = [begin] if block[begin] == _HASH else []
+        at = block.find(b"\n#", begin, end)
+        while at >= 0:
+            found.append(at + 1)
+            at = block.find(b"\n#", at + 1, end)
+        return found
+
+
+_HASH = ord("#")
+_OF_WORDS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:\\%&")
+_SEPARATOR = re.compile(rb"^#(?:set_)?separator[^\n]*", re.MULTILINE)
+
+
+def _separators(head: bytes, *, rest: bool = False) -> frozenset[int]:
+    """The bytes that separate cells or elements by the `#` lines there."""
+    if rest and b"#separator" not in head and b"#set_separator" not in head:
+        return frozenset()
+    header = Header()
+    for line in _SEPARATOR.findall(head):
+        header.read(line.rstrip(b"\r"))
+    return frozenset(header.cuts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import signal
 import socket
@@ -20,6 +21,8 @@ BACKLOG = 1024
 GRACE_SECONDS = 30
 """How long requests may take to finish after SIGTERM."""
 KEEP_ALIVE_SECONDS = 60
+IDLE_SECONDS = 1.0
+"""How long a client may take to agree to the end of its connection."""
 
 
 def run(settings: Settings, store: Store, announce: Callable[[str], None] = lambda _line: None) -> None:
@@ -32,7 +35,7 @@ def run(settings: Settings, store: Store, announce: Callable[[str], None] = lamb
     # Everything that can fail does so before the socket opens.
     config.load()
     with _socket(settings) as listening:
-        server = uvicorn.Server(config)
+        server = _Server(config)
         if threading.current_thread() is threading.main_thread():
             # Before anybody is told, because the first signal may follow at once. uvicorn raises a signal
             # again when it has finished; that must not end the process by force.
@@ -40,6 +43,26 @@ def run(settings: Settings, store: Store, announce: Callable[[str], None] = lamb
             signal.signal(signal.SIGINT, server.handle_exit)
         announce(f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)")
         server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends connections that have nothing more to say.
+
+    A client that keeps an idle TLS connection does not answer its end, and asyncio waits 30 s for that.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = asyncio.create_task(self._end_idle())
+        await super().shutdown(sockets)
+        ending.cancel()
+
+    async def _end_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_SECONDS)
+            for connection in list(self.server_state.connections):
+                transport = getattr(connection, "transport", None)
+                if transport and transport.is_closing() and not transport.get_write_buffer_size():
+                    transport.abort()
 
 
 def _config(settings: Settings, store: Store) -> uvicorn.Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from indicia.errors import NotFound
@@ -173,28 +173,33 @@ def _related(
     """For each noun the members that hold its expanded entities."""
     found: list[dict[str, Any]] = [{} for _ in nouns]
     for item in wanted:
-        for noun, members in zip(nouns, found, strict=True):
-            members.update(_many(call, noun, item) if item.navigation.many else _one(call, noun, item))
+        parts = _many(call, nouns, item) if item.navigation.many else _one(call, nouns, item)
+        for members, part in zip(found, parts, strict=True):
+            members.update(part)
     return found
 
 
-def _one(call: Call, noun: AlertDefinition | Indicator, item: Expansion) -> dict[str, Any]:
-    target = getattr(noun, item.navigation.attribute or "")
-    (more,) = _related(call, [target], item.options.expand)
-    return {item.navigation.name: odata.member(item.entity, target, call.form, item.options) | more}
+def _one(
+    call: Call, nouns: Sequence[AlertDefinition | Indicator], item: Expansion
+) -> Iterator[dict[str, Any]]:
+    targets = [getattr(noun, item.navigation.attribute or "") for noun in nouns]
+    more = _related(call, targets, item.options.expand)
+    for member in odata.members(item.entity, targets, call.form, item.options, more):
+        yield {item.navigation.name: member}
 
 
-def _many(call: Call, noun: AlertDefinition | Indicator, item: Expansion) -> dict[str, Any]:
+def _many(
+    call: Call, nouns: Sequence[AlertDefinition | Indicator], item: Expansion
+) -> Iterator[dict[str, Any]]:
     name, asked = item.navigation.name, item.options
-    members: dict[str, Any] = {}
-    if asked.count:
-        members[f"{name}@odata.count"] = call.tenant.count_indicators(asked.filter, noun.id)
-    page = call.tenant.select_indicators(asked.query, noun.id)
-    more = _related(call, page.found, asked.expand)
-    members[name] = odata.members(item.entity, page.found, call.form, asked, more)
-    if page.last is not None:
-        query = options.next_query(asked, len(page.found), page.last)
+    pages = call.tenant.select_indicators_of((noun.id for noun in nouns), asked.query, counted=asked.count)
+    for noun in nouns:
+        page, count = pages[noun.id]
+        more = _related(call, page.found, asked.expand)
+        members: dict[str, Any] = {} if count is None else {f"{name}@odata.count": count}
+        members[name] = odata.members(item.entity, page.found, call.form, asked, more)
+        query = None if page.last is None else options.next_query(asked, len(page.found), page.last)
         if query:
             place = f"{ALERT_DEFINITION.set_name}({noun.id})/{name}"
             members[f"{name}@odata.nextLink"] = f"{call.form.root}/{place}?{query}"
-    return members
+        yield members
