@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from indicia.errors import IndiciaError, InputError, InvalidValue, NotSupported
 from indicia.odata import format as odata
 from indicia.odata import options
+from indicia.odata.entities import ALERT_DEFINITION, Entity, Navigation
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,10 @@ def test_options(query: str, expected: options.Options) -> None:
         ("$expand=IndicatorsOfCompromise/$ref", NotSupported, "$expand"),
         ("$expand=IndicatorsOfCompromise($levels=2)", NotSupported, "$expand"),
         ("$expand=IndicatorsOfCompromise($top=1", InvalidValue, "$expand"),
+        ("$expand=IndicatorsOfCompromise Name", InvalidValue, "$expand"),
+        ("$expand=IndicatorsOfCompromise(1)", InvalidValue, "$expand"),
+        ("$expand=IndicatorsOfCompromise(@a=1)", NotSupported, "$expand"),
+        ("$expand=IndicatorsOfCompromise($top=1;top=2)", InvalidValue, "$expand"),
         ("$expand=IndicatorsOfCompromise($top=x)", InvalidValue, "$expand/IndicatorsOfCompromise/$top"),
         ("$expand=IndicatorsOfCompromise($skiptoken=x)", InvalidValue, "$skiptoken"),
         (
@@ -109,6 +114,48 @@ def test_the_next_page_goes_on_where_this_one_ended() -> None:
     again = options.parse(following, options.LIST_OPTIONS)
     assert again == options.Options(filter=asked.filter, top=1500, count=True, after=(4711,))
     assert options.next_query(options.Options(top=10), 10, (1,)) is None
+
+
+MANY = Entity(
+    "Node", "Nodes", object, ALERT_DEFINITION.properties, (Navigation("Nodes", "Nodes", many=True),), (), ""
+)
+ONE = Entity(
+    "Link",
+    "Links",
+    object,
+    ALERT_DEFINITION.properties,
+    (Navigation("Link", "Links", many=False, attribute="link"),),
+    (),
+    "",
+)
+
+
+def test_expansions_multiply_neither_in_width_nor_in_depth() -> None:
+    with pytest.raises(NotSupported, match="inside an expanded collection"):
+        options.parse("$expand=Nodes($expand=Nodes)", options.LIST_OPTIONS, MANY, {"Nodes": MANY})
+    deep = "$expand=Link($expand=Link($expand=Link{}))"
+    options.parse(deep.format(""), options.LIST_OPTIONS, ONE, {"Links": ONE})
+    with pytest.raises(InvalidValue, match="more than 3 levels"):
+        options.parse(deep.format("($expand=Link)"), options.LIST_OPTIONS, ONE, {"Links": ONE})
+
+
+def test_the_metadata_document_is_xml() -> None:
+    options.of_metadata("$format=application/xml")
+    with pytest.raises(NotSupported):
+        options.of_metadata("$format=json")
+    with pytest.raises(InvalidValue):
+        options.of_metadata("$top=1")
+
+
+def test_the_token_of_a_next_link_has_a_limit_of_its_own() -> None:
+    order = ",".join(["Name", "Title", "UxDescription", "InternalDescription"])
+    asked = options.parse(f"$orderby={order}&$filter=Name ne '{'x' * 12_000}'", options.LIST_OPTIONS)
+    query = options.next_query(asked, 1, (*["\U0001f600" * 256] * 4, 7))
+    assert query is not None
+    assert len(query) > options.QUERY_LIMIT
+    assert options.parse(query, options.LIST_OPTIONS).filter == asked.filter
+    with pytest.raises(InputError, match="longer than"):
+        options.parse(f"{query}&$select={'x' * 5000}", options.LIST_OPTIONS)
 
 
 def status(query: str) -> int:

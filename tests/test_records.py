@@ -460,9 +460,9 @@ def test_a_bomb_is_one_malformed_line(tmp_path: Path, compress: Callable[[bytes]
         nonlocal counted
         counted = sum(1 for _ in telemetry.events(source, malformed=found.append))
 
-    assert peak(work) < 3 * records.LIMIT
+    assert peak(work) < 3 * by_line.LIMIT
     assert counted == 2
-    assert [(what.line, what.reason) for what in found] == [(2, f"longer than {records.LIMIT} bytes")]
+    assert [(what.line, what.reason) for what in found] == [(2, f"longer than {by_line.LIMIT} bytes")]
 
 
 # Whatever comes

@@ -13,7 +13,7 @@ import pytest
 from indicia import road, telemetry
 from indicia.errors import InputError, MalformedFile, NotFound, QuotaExceeded
 from indicia.feeds import FeedFault, digest, make
-from indicia.match import ReferenceMatcher
+from indicia.match.engine import of_reference
 from indicia.model import (
     AlertDefinition,
     AlertStatus,
@@ -102,7 +102,7 @@ def test_a_file_becomes_indicators_and_its_faults_are_told(
         ("0" * 32, "Equals", "a feed", "test"),
     ]
     assert (states[-1].finished, states[-1].added, states[-1].known) == (True, 4, 1)
-    assert tenant.counts().patterns == 1
+    assert tenant.counts().patterns == 0  # SubdomainOf is none
 
 
 def test_a_second_load_adds_nothing_and_says_the_same_of_faults(
@@ -208,14 +208,14 @@ def test_a_quota_keeps_the_batches_before(tmp_path: Path) -> None:
         assert loaded(job, store.tenant("Example")).added == MORE
 
 
-def test_a_quota_of_patterns_counts_subdomainof(tmp_path: Path, store: Store, owner: AlertDefinition) -> None:
+def test_the_quota_of_patterns_does_not_count_subdomainof(tmp_path: Path, store: Store, owner: AlertDefinition) -> None:
     store.quotas = Quotas(patterns=2)
     tenant = store.tenant("Example")
     path = listed(tmp_path, ["a.example", "b.example", "c.example"])
-    with pytest.raises(QuotaExceeded, match="indicators whose function is not Equals"):
-        loaded(job_of(path, owner, make.Choice(DetectionFunction.SUBDOMAIN_OF)), tenant)
+    with pytest.raises(QuotaExceeded, match="indicators with StartWith, EndWith or Contains"):
+        loaded(job_of(path, owner, make.Choice(DetectionFunction.END_WITH)), tenant)
     assert tenant.counts().indicators == 0
-    assert loaded(job_of(path, owner), tenant).added == 3
+    assert loaded(job_of(path, owner, make.Choice(DetectionFunction.SUBDOMAIN_OF)), tenant).added == 3
 
 
 def test_what_cannot_be_loaded_is_refused_and_leaves_nothing(
@@ -272,7 +272,7 @@ def watched(tmp_path: Path, tenant: TenantStore, owner: AlertDefinition) -> Tena
 def scan_job(paths: Iterable[Path], tenant: TenantStore, *, stored: bool = True) -> ScanJob:
     return ScanJob(
         telemetry.sources([str(path) for path in paths]),
-        ReferenceMatcher(tenant.matchable()),
+        of_reference(tenant.matchable()),
         tenant=tenant.uid,
         store=tenant if stored else None,
     )

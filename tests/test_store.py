@@ -267,7 +267,7 @@ def test_quotas_are_told_with_their_figures(path: Path) -> None:
             (lambda: tenant.add_indicators([indicator(owner)] * 3, by="x"), "3 of 5 indicators; 3 more"),
             (
                 lambda: tenant.add_indicators([indicator(owner, function=CONTAINS)] * 2, by="x"),
-                "0 of 1 indicators whose function is not Equals; 2 more",
+                "0 of 1 indicators with StartWith, EndWith or Contains; 2 more",
             ),
         ):
             with pytest.raises(QuotaExceeded, match=figures) as told:
@@ -276,7 +276,7 @@ def test_quotas_are_told_with_their_figures(path: Path) -> None:
         assert everything(path) == before
         tenant.add_indicators([indicator(owner, function=CONTAINS)], by="x")
         plain = tenant.indicators()[0]
-        with pytest.raises(QuotaExceeded, match="1 of 1 indicators whose function is not Equals; 1 more"):
+        with pytest.raises(QuotaExceeded, match="1 of 1 indicators with StartWith, EndWith or Contains; 1 more"):
             tenant.change_indicator(plain.id, {"function": CONTAINS, "canonical": "aaaa"}, by="x")
         tenant.delete_indicator(tenant.indicators()[-1].id)
         tenant.change_indicator(plain.id, {"function": CONTAINS, "canonical": "aaaa"}, by="x")

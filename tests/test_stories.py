@@ -350,8 +350,11 @@ def test_suricata_elements_in_any_order_and_form_give_the_same_ids(
     assert ids([made("eve.json", elements)], drawn) == plain
 
 
+STREAMS = ("analyzer", "dns", "known_hosts", "notice", "ntp", "rdp", "ssl", "syslog", "weird", "x509")
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("stream", ["dns", "ssl", "x509", "known_hosts", "weird", "notice", "smtp", "syslog"])
+@pytest.mark.parametrize("stream", STREAMS)
 def test_zeek_json_and_tsv_give_the_same_ids(shared: Path, drawn: ReferenceMatcher, stream: str) -> None:
     """Under one name of their source, which is the machine where a line has no endpoint (x509)."""
     folder = shared / "data" / "telemetry" / "zed-sample-data"

@@ -269,6 +269,7 @@ OWN: dict[str, Callable[[Two], object]] = {
     "detections": lambda two: two.mine.detections(),
     "applications": lambda two: two.mine.applications(),
     "counts": lambda two: two.mine.counts(),
+    "generation": lambda two: two.mine.generation(),
     "add_definitions": lambda two: two.mine.add_definitions([definition()], "x"),
     "add_application": lambda two: two.mine.add_application("x", []),
     "delete_indicators": lambda two: two.mine.delete_indicators(),

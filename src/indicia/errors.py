@@ -17,6 +17,11 @@
     ├── TooManyRequests           slow down; says for how long                   429
     ├── QuotaExceeded             a tenant's quota is used up                    507
     ├── StoreError                the store cannot be used (says what to do)     503
+    ├── ServiceError              what the client (SDK) meets beside refusals    502
+    │   ├── Unreachable           no connection to the service was made          503
+    │   ├── AnswerLost            no answer came; what was asked may be done     504
+    │   ├── BadAnswer             the answer is not what the contract says       502
+    │   └── UploadStopped         a bulk upload ended early; says where          502
     └── MissingExtra              an optional package is absent                  500
 
 An error says what was wrong (`message`), where (`target`: a property, index or path; `place`: file and
@@ -190,6 +195,58 @@ class StoreError(IndiciaError):
 
     code = "StoreUnavailable"
     status = 503
+
+
+class ServiceError(IndiciaError):
+    """What the client meets beside the refusals of the service."""
+
+    code = "ServiceError"
+    status = 502
+
+
+class Unreachable(ServiceError):
+    """No connection to the service was made, so nothing was done."""
+
+    code = "Unreachable"
+    status = 503
+
+
+class AnswerLost(ServiceError):
+    """The connection ended without an answer; what was asked may have been done or not."""
+
+    code = "AnswerLost"
+    status = 504
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+        """Whether the client gave up waiting, so that the service may be at work on it still."""
+
+
+class BadAnswer(ServiceError):
+    """The answer is not what the contract says: another program's, or of a newer service."""
+
+    code = "BadAnswer"
+    status = 502
+
+
+class UploadStopped(ServiceError):
+    """A bulk upload ended early; `__cause__` says why, `stored` and `after` how far it had come."""
+
+    code = "UploadStopped"
+    status = 502
+
+    def __init__(self, cause: IndiciaError, stored: int, after: int | None) -> None:
+        super().__init__(
+            f"{cause.message}; {stored} entities are stored, go on from Position.of(this error)",
+            target=cause.target,
+            details=cause.details,
+            retry_after=cause.retry_after,
+        )
+        self.stored = stored
+        """Entities that are stored for certain, counted from the first of all."""
+        self.after = after
+        """The highest Id of the set before the next chunk was sent; None where nobody knows it."""
 
 
 class MissingExtra(IndiciaError):

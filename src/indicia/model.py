@@ -139,7 +139,7 @@ class Quotas:
     definitions: int = 10_000
     indicators: int = 10_000_000
     patterns: int = 1_000_000
-    """Indicators whose function is not Equals. SubdomainOf is one."""
+    """Indicators whose function is StartWith, EndWith or Contains; SubdomainOf costs what Equals costs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("token_seconds", int, "how long an access token holds, in seconds"),
     ("quota_definitions", int, "alert definitions a tenant may have"),
     ("quota_indicators", int, "indicators a tenant may have"),
-    ("quota_patterns", int, "indicators a tenant may have whose function is not Equals"),
+    ("quota_patterns", int, "indicators a tenant may have with StartWith, EndWith or Contains"),
 )
 
 

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from indicia.cli import matching
 from indicia.cli.faults import Faults
+from indicia.cli.matching import Asked
 from indicia.cli.session import Session, json_option, pass_session
 from indicia.cli.show import as_json, counted, say
 
 if TYPE_CHECKING:
-    from indicia.match import Matcher
+    from indicia.cli.matching import Against
     from indicia.road import Scanned
-    from indicia.store import TenantStore
     from indicia.telemetry import Source
 
 RAISED = 1
 INPUT = 2
 INTERRUPTED = 130
 GROUPS = ("Definition", "Indicator")
+SMALL = 16 * 1024 * 1024
+"""Bytes of telemetry up to which every line is parsed."""
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Asked):
     """What was asked for."""
 
     paths: tuple[str, ...]
-    tenant: str | None
-    indicators: str | None
     schema: str | None
     output: str
-    group_by: str | None
+    workers: int | None
+    validate: bool
     dry_run: bool
-    strict: bool
 
 
 @click.command()
@@ -63,8 +64,20 @@ class Options:
     type=click.Choice(GROUPS, case_sensitive=False),
     help="With --indicators: what makes one alert, beside machine and day.  [default: Definition]",
 )
+@click.option(
+    "--index",
+    metavar="FILE",
+    help="Look for the indicators of this compiled index (`indicia index build`); no store is needed.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that read.  [default: one a core]")
+@click.option(
+    "--validate",
+    is_flag=True,
+    help="Parse every line, so that every malformed one is told. Else, beyond 16 MiB, only lines that may "
+    "hold a hit are parsed.",
+)
 @click.option("--dry-run", is_flag=True, help="Keep nothing in the store.")
-@click.option("--strict", is_flag=True, help="Exit with 2 where a line was malformed.")
+@click.option("--strict", is_flag=True, help="Exit with 2 where a line was malformed; parses every line.")
 @json_option
 @pass_session
 def command(session: Session, /, json_asked: bool, **given: object) -> int:
@@ -75,66 +88,38 @@ def command(session: Session, /, json_asked: bool, **given: object) -> int:
 
     Exit code: 0 nothing raised, 1 something raised, 2 wrong usage or input, or malformed lines with --strict.
     """
+    from indicia import telemetry
+
     options = Options(**given)  # type: ignore[arg-type]
     if options.group_by and not options.indicators:
         raise click.UsageError("--group-by goes with --indicators; stored definitions have their own")
-    with _against(session, options) as (matcher, tenant):
-        return _Run(options, matcher, tenant, json_asked=json_asked).run()
-
-
-@contextmanager
-def _against(session: Session, options: Options) -> Iterator[tuple[Matcher, TenantStore | None]]:
-    """What the telemetry meets, and the store behind it."""
-    from indicia.match import ReferenceMatcher
-
-    if options.indicators:
-        yield _own_list(options), None
-        return
-    with session.tenant(options.tenant) as tenant:
-        if sys.stderr.isatty():
-            say(f"Loading {tenant.counts().indicators:,} indicators …")
-        yield ReferenceMatcher(tenant.matchable()), tenant
-
-
-def _own_list(options: Options) -> Matcher:
-    from indicia import feeds
-    from indicia.errors import InputError
-    from indicia.feeds.make import OwnList
-    from indicia.match import ReferenceMatcher
-    from indicia.model import GroupBy
-
-    path = str(options.indicators)
-    if path == "-" and "-" in options.paths:
+    if options.index and options.indicators:
+        raise click.UsageError("--index and --indicators are two ways to say the same; give one")
+    if options.indicators == "-" and "-" in options.paths:
         raise click.UsageError("indicators and telemetry cannot both come from standard input")
-    group_by = GroupBy(options.group_by.capitalize()) if options.group_by else None
-    own = OwnList("Indicators" if path == "-" else Path(path).name, group_by=group_by)
-    matcher = ReferenceMatcher(own.indicators(feeds.read(path)))
-    faults = Faults("rows that cannot be used")
-    for fault in own.faults:
-        faults(path, *fault)
-    faults.close()
-    notes = Faults("warnings")
-    for line, note in own.warnings:
-        notes(path, line, f"warning: {note}")
-    notes.close()
-    if own.faults and options.strict:
-        raise InputError(f"{counted(len(own.faults), 'row')} cannot be used", place=path)
-    if not len(matcher):
-        raise InputError("holds no indicator that can be used", place=path)
-    return matcher
+    sources = telemetry.sources(options.paths)
+    with matching.against(session, options, parse_all=_parse_all(options, sources)) as against:
+        return _Run(options, sources, against, json_asked=json_asked).run()
+
+
+def _parse_all(options: Options, sources: Sequence[Source]) -> bool:
+    """Small inputs are parsed whole: it costs nothing, and every malformed line is told."""
+    sizes = [source.size for source in sources]
+    return options.validate or options.strict or (None not in sizes and sum(filter(None, sizes)) <= SMALL)
 
 
 class _Run:
     """One scan with what it shows."""
 
     def __init__(
-        self, options: Options, matcher: Matcher, tenant: TenantStore | None, *, json_asked: bool
+        self, options: Options, sources: Sequence[Source], against: Against, *, json_asked: bool
     ) -> None:
         from indicia.road import Scanned
 
         self._options = options
-        self._matcher = matcher
-        self._tenant = tenant
+        self._sources = sources
+        self._against = against
+        self._tenant = against.tenant
         self._json = json_asked
         self._done = Scanned()
         self._malformed = Faults("malformed lines")
@@ -143,35 +128,32 @@ class _Run:
 
     def run(self) -> int:
         """Scan, show, and the exit code."""
-        from indicia import telemetry
-
-        sources = telemetry.sources(self._options.paths)
         interrupted = False
         try:
-            self._scan(sources)
+            self._scan()
         except KeyboardInterrupt:
             interrupted = True
         self._malformed.close()
         self._unreadable.close()
         self._show()
         sys.stdout.flush()
-        say(self._summary(len(sources), interrupted=interrupted))
+        say(self._summary(len(self._sources), interrupted=interrupted))
         return INTERRUPTED if interrupted else self._code()
 
-    def _scan(self, sources: Sequence[Source]) -> None:
+    def _scan(self) -> None:
         from indicia import road
         from indicia.cli import outputs
         from indicia.cli.progress import bar
 
-        tenant = self._tenant
         job = road.ScanJob(
-            sources,
-            self._matcher,
+            self._sources,
+            self._against.engine,
             self._options.schema,
-            tenant.uid if tenant else "",
-            None if self._options.dry_run else tenant,
+            self._against.uid,
+            None if self._options.dry_run else self._tenant,
+            self._options.workers or os.cpu_count() or 1,
         )
-        sizes = [source.size for source in sources]
+        sizes = [source.size for source in self._sources]
         total = None if None in sizes else sum(size for size in sizes if size)
         # A bar and lines of results on one terminal would overwrite each other.
         quiet = self._options.output != "table" and sys.stdout.isatty()

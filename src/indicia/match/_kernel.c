@@ -42,7 +42,8 @@ typedef uint64_t u64;
 enum { TAG_TEXT = 1, TAG_BELOW = 2, TAG_V6 = 3, TAG_NET4 = 4, TAG_NET6 = 5, TAG_GRAM = 6 };
 
 /* Flags of an index. */
-enum { HAS_BELOW = 1, HAS_DOTLESS = 2, HAS_NETS = 4, HAS_GRAMS = 8, ODD_ANY = 16, V6_ODD = 32, HAS_TOP = 64 };
+enum { HAS_BELOW = 1, HAS_DOTLESS = 2, HAS_NETS = 4, HAS_GRAMS = 8, ODD_ANY = 16, V6_ODD = 32, HAS_TOP = 64,
+       EVERY = HAS_DOTLESS | HAS_GRAMS | HAS_TOP /* tokens without a dot count too */ };
 
 /* Places in the layout: 64-bit little-endian numbers that index.py packs. */
 enum { L_SEED, L_FLAGS, L_MINIMUM, L_BLOOM, L_BLOOM_WORDS, L_SLOTS, L_SLOT_COUNT, L_LITE, L_NETS, L_LENS4,
@@ -168,6 +169,23 @@ static inline int is_hex(u8 c) {
 static inline int hex_value(u8 c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; }
 static inline int is_digit(u8 c) { return c >= '0' && c <= '9'; }
 static inline int is_letter(u8 c) { u8 l = c | 0x20; return l >= 'a' && l <= 'z'; }
+/* What a run holds, gathered in one pass over its bytes. */
+enum { DOT = 1, COLON = 2, HYPHEN = 4, HIGH = 8 };
+
+static const u8 KINDS[256] = {
+    ['.'] = DOT, [':'] = COLON, ['-'] = HYPHEN,
+#define H8(n) [n] = HIGH, [n + 1] = HIGH, [n + 2] = HIGH, [n + 3] = HIGH, [n + 4] = HIGH, [n + 5] = HIGH, [n + 6] = HIGH, [n + 7] = HIGH
+    H8(128), H8(136), H8(144), H8(152), H8(160), H8(168), H8(176), H8(184),
+    H8(192), H8(200), H8(208), H8(216), H8(224), H8(232), H8(240), H8(248),
+#undef H8
+};
+
+static inline unsigned kinds_of(const u8 *p, size_t n) {
+    unsigned found = 0;
+    for (size_t i = 0; i < n; i++) found |= KINDS[p[i]];
+    return found;
+}
+
 /* Of a token; bytes from 0x80 on apart. */
 static inline int is_word(u8 c) {
     return is_letter(c) || (c >= '0' && c <= ':') || c == '-' || c == '.' || c == '_';
@@ -448,27 +466,49 @@ static void between_hyphens(Walk *w, const u8 *p, size_t n, u64 position) {
     }
 }
 
+/* How many hex digits p[0..n) begins with. */
+static inline size_t hex_run(const u8 *p, size_t n) {
+    size_t i = 0;
+#if defined(__SSE2__) && !defined(INDICIA_SCALAR)
+    for (; i + 16 <= n; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + i)), l = _mm_or_si128(v, _mm_set1_epi8(0x20));
+        __m128i digit = _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8('0' - 1)), _mm_cmplt_epi8(v, _mm_set1_epi8('9' + 1)));
+        __m128i letter = _mm_and_si128(_mm_cmpgt_epi8(l, _mm_set1_epi8('a' - 1)), _mm_cmplt_epi8(l, _mm_set1_epi8('f' + 1)));
+        unsigned hex = (unsigned)_mm_movemask_epi8(_mm_or_si128(digit, letter));
+        if (hex != 0xFFFF) return i + (unsigned)__builtin_ctz(~hex);
+    }
+#endif
+    while (i < n && is_hex(p[i])) i++;
+    return i;
+}
+
 /* Hashes stand between dots and hyphens too; what begins as one may go on in other letters (`MD5=…xyz`). */
 static void hashes(Walk *w, const u8 *p, size_t n, u64 position) {
     for (size_t i = 0; i < n;) {
-        size_t start = i;
-        while (i < n && i - start < 64 && is_hex(p[i])) i++;
-        size_t digits = i - start;
+        size_t start = i, digits = hex_run(p + i, n - i < 64 ? n - i : 64);
+        i += digits;
         if (digits == 32 || digits == 40 || digits == 64) ask_text(w, p + start, digits, TAG_TEXT, position + start);
         while (i < n && p[i] != '.' && p[i] != '-') i++;
         i++;
     }
 }
 
-/* A token without colons and without bytes from 0x80 on. */
-static void part(Walk *w, const u8 *p, size_t n, u64 position) {
-    if (n < w->index->minimum) return;
-    int dotted = memchr(p, '.', n) != NULL;
+static inline int two_dots(const u8 *p, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        if (p[i] == '.' && p[i - 1] == '.') return 1;
+    return 0;
+}
+
+/* A token without colons and without bytes from 0x80 on; `kinds` may name more than it holds. */
+static inline void part(Walk *w, const u8 *p, size_t n, unsigned kinds, u64 position) {
+    const Index *x = w->index;
+    if (n < x->minimum) return;
     if (n >= 32) hashes(w, p, n, position);
+    if (!(kinds & DOT) && !(x->flags & EVERY)) return;
+    int dotted = kinds & DOT && memchr(p, '.', n) != NULL;
     whole(w, p, n, dotted, position);
-    if (dotted) {
-        if (is_digit(p[0]) || memchr(p, '-', n)) between_hyphens(w, p, n, position);
-    }
+    if (dotted && (kinds & HYPHEN || x->flags & HAS_NETS || (is_digit(p[0]) && two_dots(p, n))))
+        between_hyphens(w, p, n, position);
     u8 first = p[0], last = p[n - 1];
     if (last == '.' || last == '-' || first == '.' || first == '-') {
         size_t start = 0, end = n;
@@ -480,24 +520,25 @@ static void part(Walk *w, const u8 *p, size_t n, u64 position) {
         if (start < end && (start || end != dots))
             whole(w, p + start, end - start, memchr(p + start, '.', end - start) != NULL, position + start);
     }
-    if (w->index->flags & HAS_GRAMS) grams_of(w, p, n, position);
+    if (x->flags & HAS_GRAMS) grams_of(w, p, n, position);
 }
 
 /* A token without bytes from 0x80 on. */
-static void token(Walk *w, const u8 *p, size_t n, u64 position) {
-    const u8 *colon = memchr(p, ':', n);
-    if (!colon) {
-        part(w, p, n, position);
+static void token(Walk *w, const u8 *p, size_t n, unsigned kinds, u64 position) {
+    if (!(kinds & COLON)) {
+        part(w, p, n, kinds, position);
         return;
     }
     size_t start = 0, colons = 0;
+    int doubled = 0;
     for (size_t i = 0; i <= n; i++) {
         if (i < n && p[i] != ':') continue;
         colons += i < n;
-        if (i > start) part(w, p + start, i - start, position + start);
+        doubled |= i == start && i > 0 && i < n;
+        if (i > start) part(w, p + start, i - start, kinds, position + start);
         start = i + 1;
     }
-    if (colons < 2) return;
+    if (!doubled && colons < 6) return; /* no IPv6, and no hash in pairs */
     colon_hash(w, p, n, position);
     for (size_t i = 0; i < n;) { /* runs of what IPv6 is written with */
         size_t begin = i;
@@ -531,7 +572,7 @@ static int has_kelvin(const u8 *p, size_t n) { /* U+212A in lower case is `k` */
 static inline int named_odd(const Walk *w, const u8 *p) { return p >= w->odd_from && p < w->odd_until; }
 
 /* A maximal run; what stands before it may be glued to it by an escape. */
-static void run(Walk *w, const u8 *base, const u8 *p, const u8 *e, int high, const u8 *limit) {
+static void run(Walk *w, const u8 *base, const u8 *p, const u8 *e, unsigned kinds, const u8 *limit) {
     size_t n = (size_t)(e - p);
     u64 position = (u64)(p - base);
     u8 before = p > base ? p[-1] : 0;
@@ -543,7 +584,7 @@ static void run(Walk *w, const u8 *base, const u8 *p, const u8 *e, int high, con
     } else if (before == '%' && n >= 2 && is_hex(p[0]) && is_hex(p[1])) {
         skip = 2;
     }
-    if (high) {
+    if (kinds & HIGH) {
         if (!named_odd(w, p) && (w->all_odd || w->index->flags & ODD_ANY || dot_like(p, n) || has_kelvin(p, n))) {
             emit(w, position, ODD);
             w->odd_from = p;
@@ -553,16 +594,16 @@ static void run(Walk *w, const u8 *base, const u8 *p, const u8 *e, int high, con
             const u8 *start = p;
             while (p < e && *p < 0x80) p++;
             if (p > start) {
-                token(w, start, (size_t)(p - start), (u64)(start - base));
-                if (skip && start + skip < p) token(w, start + skip, (size_t)(p - start) - skip, (u64)(start - base));
+                token(w, start, (size_t)(p - start), kinds, (u64)(start - base));
+                if (skip && start + skip < p) token(w, start + skip, (size_t)(p - start) - skip, kinds, (u64)(start - base));
             }
             skip = 0;
             while (p < e && *p >= 0x80) p++;
         }
         return;
     }
-    token(w, p, n, position);
-    if (skip && skip < n) token(w, p + skip, n - skip, position + skip);
+    token(w, p, n, kinds, position);
+    if (skip && skip < n) token(w, p + skip, n - skip, kinds, position + skip);
 }
 
 /* ---------------------------------------------------------------- other spellings */
@@ -799,16 +840,13 @@ static inline void classify(const u8 *p, u64 *words, u64 *marks, u64 *escapes) {
 static inline void end_run(Walk *w, const u8 *base, const u8 *p, const u8 *e, int marked, int every, const u8 *end) {
     size_t n = (size_t)(e - p);
     if (n < w->index->minimum || (!marked && !every && n < 32)) return;
-    int high = 0;
-    if (marked)
-        for (const u8 *q = p; q < e; q++) high |= *q & 0x80;
-    run(w, base, p, e, high, end);
+    run(w, base, p, e, marked ? kinds_of(p, n) : 0, end);
 }
 
 /* Walks [p, end); gives the offset from base up to which everything is done: less than the end where the
  * candidates do not fit any more; then the line there is to be walked again from its beginning. */
 static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
-    const int every = (w->index->flags & (HAS_DOTLESS | HAS_GRAMS | HAS_TOP)) != 0;
+    const int every = (w->index->flags & EVERY) != 0;
     const u8 *open = NULL; /* the run that reaches into this block from the one before */
     int open_marked = 0;
     u8 last[64];
@@ -824,7 +862,8 @@ static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
         }
         if (!w->nested)
             for (u64 e = escapes; e; e &= e - 1) escape(w, base, p + __builtin_ctzll(e), end);
-        u64 rest = words;
+        /* Runs that count hold a mark, or are 32 long: then they lie over the middle, or reach into the next block. */
+        u64 rest = every ? words : words & (marks | 3ULL << 31);
         if (open) {
             if (words == ~0ULL) {
                 open_marked |= marks != 0;
@@ -838,17 +877,19 @@ static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
             open = NULL;
         }
         while (rest) {
-            unsigned from = (unsigned)__builtin_ctzll(rest);
-            u64 gaps = ~words >> from << from;
-            if (!gaps) {
-                open = p + from;
-                open_marked = marks >> from != 0;
-                break;
-            }
+            unsigned at = (unsigned)__builtin_ctzll(rest);
+            u64 before = ~words & ((1ULL << at) - 1), gaps = ~words >> at << at;
+            unsigned from = before ? 64 - (unsigned)__builtin_clzll(before) : 0;
+            if (!gaps) break;
             unsigned to = (unsigned)__builtin_ctzll(gaps);
             u64 mine = (~0ULL >> (64 - (to - from))) << from;
             end_run(w, base, p + from, p + to, (marks & mine) != 0, every, end);
-            rest &= ~mine;
+            rest &= ~0ULL << to;
+        }
+        if (words >> 63) {
+            unsigned from = ~words ? 64 - (unsigned)__builtin_clzll(~words) : 0;
+            open = p + from;
+            open_marked = marks >> from != 0;
         }
         p += n < 64 ? n : 64;
         if (!w->nested && w->count + SLACK > w->capacity && p < end) break;
@@ -1204,7 +1245,7 @@ static PyObject *fill(PyObject *self, PyObject *args) {
     size_t n = (size_t)pairs.len / 16, used = 0;
     u64 words = (u64)bloom.len / 8, count = (u64)slots.len / 8;
     const char *wrong = NULL;
-    if (spare.len != pairs.len || !words || count <= n || (uintptr_t)pairs.buf % 8 || (uintptr_t)spare.buf % 8) wrong = "buffers of the wrong size";
+    if (spare.len != pairs.len || !words || count <= n || (n && ((uintptr_t)pairs.buf % 8 || (uintptr_t)spare.buf % 8))) wrong = "buffers of the wrong size";
     else {
         Py_BEGIN_ALLOW_THREADS
         u64 *sorted = pairs.buf;

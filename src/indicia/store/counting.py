@@ -10,6 +10,8 @@ from indicia.store.nouns import Counts
 from indicia.store.scope import Scope
 from indicia.store.tables import counters
 
+_COLUMNS = ("definitions", "indicators", "patterns", "alerts", "detections", "generation")
+
 
 def counts(scope: Scope) -> Counts:
     """What the tenant has."""
@@ -19,14 +21,27 @@ def counts(scope: Scope) -> Counts:
     return Counts(row.definitions, row.indicators, row.patterns, row.alerts, row.detections)
 
 
+def generation(scope: Scope) -> int:
+    """A number that has grown with every change of definitions and indicators."""
+    row = scope.row(scope.select(counters, counters.c.generation))
+    return 0 if row is None else int(row[0])
+
+
+def touch(scope: Scope) -> None:
+    """Something that is matched has changed."""
+    move(scope, generation=1)
+
+
 def move(scope: Scope, **by: int) -> None:
-    """Add to the counters, as `indicators=5, patterns=-1`."""
+    """Add to the counters, as `indicators=5, patterns=-1`; what is matched has changed then."""
     steps = {name: step for name, step in by.items() if step}
     if not steps:
         return
+    if steps.keys() & {"definitions", "indicators", "patterns"}:
+        steps["generation"] = 1
     columns: dict[str, Column[int]] = {name: counters.c[name] for name in steps}
     if not scope.update(counters, **{name: columns[name] + step for name, step in steps.items()}):
-        nothing = dict.fromkeys(("definitions", "indicators", "patterns", "alerts", "detections"), 0)
+        nothing = dict.fromkeys(_COLUMNS, 0)
         scope.insert(counters, **(nothing | steps))
 
 
@@ -37,7 +52,7 @@ def room_for(
     have = counts(scope)
     _check("alert definitions", have.definitions, definitions, quotas.definitions)
     _check("indicators", have.indicators, indicators, quotas.indicators)
-    _check("indicators whose function is not Equals", have.patterns, patterns, quotas.patterns)
+    _check("indicators with StartWith, EndWith or Contains", have.patterns, patterns, quotas.patterns)
 
 
 def _check(what: str, have: int, more: int, quota: int) -> None:

@@ -75,6 +75,7 @@ def change(scope: Scope, definition_id: int, changes: Changes, by: str) -> Alert
     before = one(scope, definition_id)
     wanted = changes(before) if callable(changes) else changes
     _only(wanted, _CHANGEABLE)
+    counting.touch(scope)
     stamps = {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
     scope.update(definitions, definitions.c.id == definition_id, **rows.column_values(wanted), **stamps)
     return one(scope, definition_id)
@@ -99,7 +100,7 @@ def delete_all(scope: Scope) -> int:
 def clear(scope: Scope, definition_id: int | None = None) -> int:
     """Delete the indicators of one definition, or all; the checkpoints of their imports too. How many."""
     owned = () if definition_id is None else (indicators.c.definition_id == definition_id,)
-    patterns = scope.delete(indicators, indicators.c.function != rows.EQUALS, *owned)
+    patterns = scope.delete(indicators, indicators.c.function.in_(rows.PATTERNS), *owned)
     others = scope.delete(indicators, *owned)
     scope.delete(imports, *(() if definition_id is None else (imports.c.definition_id == definition_id,)))
     counting.move(scope, indicators=-patterns - others, patterns=-patterns)

@@ -44,7 +44,7 @@ def store_batch(
     """Add what the definition does not have, move the counters and the checkpoint."""
     definitions.one(scope, before.definition_id)
     fresh = _fresh(scope, before.definition_id, batch)
-    patterns = sum(found.function != rows.EQUALS for found, _ in fresh)
+    patterns = sum(found.function in rows.PATTERNS for found, _ in fresh)
     counting.room_for(scope, quotas, indicators=len(fresh), patterns=patterns)
     now = rows.now()
     indicators.insert(scope, fresh, repeat(before.definition_id), rows.micros(now), by)

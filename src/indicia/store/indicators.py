@@ -52,7 +52,7 @@ def one(scope: Scope, indicator_id: int) -> Indicator:
 
 def add(scope: Scope, new: Sequence[Indicator], by: str, quotas: Quotas) -> list[Indicator]:
     """All or none; ids and stamps are made here. NotFound names a definition that is not the tenant's."""
-    patterns = sum(found.function != rows.EQUALS for found in new)
+    patterns = sum(found.function in rows.PATTERNS for found in new)
     counting.room_for(scope, quotas, indicators=len(new), patterns=patterns)
     owners = definitions.by_id(scope, {found.definition.id for found in new})
     for index, found in enumerate(new):
@@ -186,9 +186,10 @@ def known(scope: Scope, definition_id: int, keys: Iterable[int]) -> set[tuple[st
 
 
 def _pattern(function: str) -> int:
-    return int(function != rows.EQUALS)
+    return int(function in rows.PATTERNS)
 
 
 def _write(scope: Scope, indicator_id: int, values: dict[str, object], by: str) -> None:
+    counting.touch(scope)
     stamps = {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
     scope.update(indicators, indicators.c.id == indicator_id, **values, **stamps)

@@ -124,7 +124,7 @@ class Counts:
     definitions: int = 0
     indicators: int = 0
     patterns: int = 0
-    """Indicators whose function is not Equals."""
+    """Indicators whose function is StartWith, EndWith or Contains."""
     alerts: int = 0
     detections: int = 0
 

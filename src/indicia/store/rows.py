@@ -36,7 +36,8 @@ _INT64 = Struct(">q").unpack
 
 TYPES: dict[str, IndicatorType] = {str(member): member for member in IndicatorType}
 FUNCTIONS: dict[str, DetectionFunction] = {str(member): member for member in DetectionFunction}
-EQUALS = str(DetectionFunction.EQUALS)
+PATTERNS = frozenset({DetectionFunction.START_WITH, DetectionFunction.END_WITH, DetectionFunction.CONTAINS})
+"""What the quota of patterns counts: SubdomainOf costs what Equals costs."""
 
 DEFINITION_CONTENT = (
     "uid",

@@ -314,6 +314,7 @@ counters = Table(  # what a tenant has, kept by every write in its own transacti
     Column("patterns", BigInteger, nullable=False),
     Column("alerts", BigInteger, nullable=False),
     Column("detections", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False, server_default="0"),
 )
 
 OF_TENANTS = frozenset(table for table in METADATA.tables.values() if "tenant_id" in table.c)

@@ -277,6 +277,11 @@ class TenantStore:
 
     # Counts and clients
 
+    def generation(self) -> int:
+        """A number that has grown with every change of definitions and indicators."""
+        with self._reading() as scope:
+            return counting.generation(scope)
+
     def counts(self) -> Counts:
         """How much the tenant has; one row is read, whatever the size."""
         with self._reading() as scope:

@@ -1,0 +1,272 @@
+"""The entities of the API as frozen values. Attributes are what one of them holds, fields what is asked for:
+`found.value` is a text, `Indicator.Value == "evil.example"` a condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypedDict, TypeVar
+
+from indicia import model
+from indicia.client.fields import Fields, Many, Text, flag, member, number, one, time
+from indicia.errors import BadAnswer, InvalidValue
+from indicia.model import AlertStatus, Category, DetectionFunction, GroupBy, IndicatorType, Severity
+
+N = TypeVar("N", bound=Fields)
+BIND = "AlertDefinition@odata.bind"
+DEFINITIONS = "AlertDefinitions"
+INDICATORS = "IndicatorsOfCompromise"
+ALERTS = "Alerts"
+DETECTIONS = "Detections"
+
+
+class Stamps(Fields):
+    """Who made an entity and who changed it last, and when."""
+
+    CreatedAt = time("CreatedAt", "created_at", sent=False)
+    CreatedBy = Text("CreatedBy", "created_by", sent=False)
+    LastModifiedAt = time("LastModifiedAt", "last_modified_at", sent=False)
+    LastModifiedBy = Text("LastModifiedBy", "last_modified_by", sent=False)
+
+
+class AlertDefinitionFields(Stamps):
+    """The fields of AlertDefinition."""
+
+    Id = number("Id", "id", sent=False)
+    Name = Text("Name", "name")
+    Severity = member("Severity", "severity", model.Severity)
+    InternalDescription = Text("InternalDescription", "internal_description")
+    Title = Text("Title", "title")
+    UxDescription = Text("UxDescription", "ux_description")
+    RecommendedAction = Text("RecommendedAction", "recommended_action")
+    Category = member("Category", "category", model.Category)
+    Enabled = flag("Enabled", "enabled")
+    Uid = Text("Uid", "uid", sent=False)
+    GroupBy = member("GroupBy", "group_by", model.GroupBy)
+    WindowSeconds = number("WindowSeconds", "window_seconds")
+    IndicatorsOfCompromise = Many(INDICATORS)
+
+
+class IndicatorFields(Stamps):
+    """The fields of IndicatorOfCompromise."""
+
+    Id = number("Id", "id", sent=False)
+    Type = member("Type", "type", model.IndicatorType)
+    Value = Text("Value", "value")
+    DetectionFunction = member("DetectionFunction", "function", model.DetectionFunction)
+    Enabled = flag("Enabled", "enabled")
+    ExpiresAt = time("ExpiresAt", "expires_at")
+    ValidFrom = time("ValidFrom", "valid_from")
+    Source = Text("Source", "source")
+    AlertDefinition = one(AlertDefinitionFields, "AlertDefinition")
+
+
+class AlertFields(Fields):
+    """The fields of Alert."""
+
+    Id = Text("Id", "id", sent=False)
+    Title = Text("Title", "title", sent=False)
+    Severity = member("Severity", "severity", model.Severity, sent=False)
+    Category = member("Category", "category", model.Category, sent=False)
+    Machine = Text("Machine", "machine", sent=False)
+    Window = Text("Window", "window", sent=False)
+    FirstSeen = time("FirstSeen", "first_seen", sent=False)
+    LastSeen = time("LastSeen", "last_seen", sent=False)
+    DetectionCount = number("DetectionCount", "detection_count", sent=False)
+    Status = member("Status", "status", model.AlertStatus, sent=False)
+    ReopenedCount = number("ReopenedCount", "reopened_count", sent=False)
+    CreatedAt = time("CreatedAt", "created_at", sent=False)
+    LastModifiedAt = time("LastModifiedAt", "last_modified_at", sent=False)
+    AlertDefinition = one(AlertDefinitionFields, "AlertDefinition")
+
+
+class DetectionFields(Fields):
+    """The fields of Detection."""
+
+    Id = Text("Id", "id", sent=False)
+    AlertId = Text("AlertId", "alert_id", sent=False)
+    EventId = Text("EventId", "event_id", sent=False)
+    EventTime = time("EventTime", "event_time", sent=False)
+    Machine = Text("Machine", "machine", sent=False)
+    Source = Text("Source", "source", sent=False)
+    Line = number("Line", "line", sent=False)
+    Raises = flag("Raises", "raises", sent=False)
+    AlertDefinition = one(AlertDefinitionFields, "AlertDefinition")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertDefinition(AlertDefinitionFields):
+    """What an alert shows, and the container of indicators. `id` 0: not stored yet."""
+
+    name: str
+    title: str
+    severity: Severity
+    category: Category
+    internal_description: str = ""
+    ux_description: str = ""
+    recommended_action: str | None = None
+    enabled: bool = True
+    group_by: GroupBy = GroupBy.DEFINITION
+    window_seconds: int = model.WINDOW_SECONDS
+    id: int = 0
+    uid: str = ""
+    created_at: datetime | None = None
+    created_by: str | None = None
+    last_modified_at: datetime | None = None
+    last_modified_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indicator(IndicatorFields):
+    """One thing to look for: type, value, function. `id` 0: not stored yet."""
+
+    type: IndicatorType
+    value: str
+    function: DetectionFunction = DetectionFunction.EQUALS
+    definition_id: int = 0
+    """The definition that it belongs to; 0 where the answer did not tell it."""
+    definition: AlertDefinition | None = None
+    """There where it was asked for with `expand`."""
+    enabled: bool = True
+    valid_from: datetime | None = None
+    expires_at: datetime | None = None
+    source: str | None = None
+    id: int = 0
+    created_at: datetime | None = None
+    created_by: str | None = None
+    last_modified_at: datetime | None = None
+    last_modified_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert(AlertFields):
+    """Detections of one definition on one machine in one window of event time."""
+
+    id: str
+    title: str
+    severity: Severity
+    category: Category
+    machine: str
+    status: AlertStatus
+    detection_count: int
+    window: str = ""
+    first_seen: datetime | None = None
+    last_seen: datetime | None = None
+    reopened_count: int = 0
+    created_at: datetime | None = None
+    last_modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(DetectionFields):
+    """One event met one indicator."""
+
+    id: str
+    alert_id: str | None
+    event_id: str
+    machine: str
+    source: str
+    line: int
+    raises: bool
+    event_time: datetime | None = None
+
+
+class AlertDefinitionChanges(TypedDict, total=False):
+    """What can be changed of an alert definition."""
+
+    name: str
+    title: str
+    severity: Severity
+    category: Category
+    internal_description: str
+    ux_description: str
+    recommended_action: str | None
+    enabled: bool
+    group_by: GroupBy
+    window_seconds: int
+
+
+class IndicatorChanges(TypedDict, total=False):
+    """What can be changed of an indicator; `definition_id` moves it."""
+
+    type: IndicatorType
+    value: str
+    function: DetectionFunction
+    definition_id: int
+    enabled: bool
+    valid_from: datetime | None
+    expires_at: datetime | None
+    source: str | None
+
+
+def read(kind: type[N], raw: Any, **known: Any) -> N:
+    """An entity of an answer; what it has beyond the known fields is passed over.
+
+    `known` are attributes that the answer does not tell. Raises BadAnswer for what is no such entity.
+    """
+    if not isinstance(raw, Mapping):
+        raise BadAnswer(f"the service's answer is no {kind.__name__}")
+    held: dict[str, Any] = {}
+    for name, field in kind.table().items():
+        if name not in raw:
+            continue
+        try:
+            held[field.attribute] = None if raw[name] is None else field.codec.read(raw[name])
+        except (ValueError, TypeError) as error:
+            raise BadAnswer(f"not understood: {error}", target=f"{kind.__name__}.{name}") from None
+    owner = raw.get("AlertDefinition")
+    if kind is Indicator and isinstance(owner, Mapping):
+        definition = read(AlertDefinition, owner)
+        held |= {"definition": definition, "definition_id": definition.id}
+    try:
+        return kind(**{**held, **known})
+    except TypeError as error:
+        raise BadAnswer(f"the service's answer is no {kind.__name__}: {error}") from None
+
+
+def definition_body(noun: AlertDefinition) -> dict[str, Any]:
+    """As the service takes it."""
+    return _body(AlertDefinition, vars(noun))
+
+
+def indicator_body(noun: Indicator) -> dict[str, Any]:
+    """As the service takes it, bound to its definition. Raises InvalidValue where none is named."""
+    if noun.definition_id < 1:
+        raise InvalidValue("is missing: say which definition the indicator is of", target="definition_id")
+    return _body(Indicator, vars(noun))
+
+
+def definition_changes(changes: AlertDefinitionChanges) -> dict[str, Any]:
+    """The body of a PATCH. Raises InvalidValue for what cannot be changed."""
+    return _changes(AlertDefinition, changes)
+
+
+def indicator_changes(changes: IndicatorChanges) -> dict[str, Any]:
+    """The body of a PATCH. Raises InvalidValue for what cannot be changed."""
+    return _changes(Indicator, changes)
+
+
+def _changes(kind: type[Fields], changes: Mapping[str, Any]) -> dict[str, Any]:
+    allowed = {field.attribute for field in kind.table().values() if field.sent}
+    if kind is Indicator:
+        allowed.add("definition_id")
+    unknown = changes.keys() - allowed
+    if unknown:
+        names = ", ".join(sorted(allowed))
+        raise InvalidValue(f"cannot be changed; these can: {names}", target=min(unknown))
+    return _body(kind, changes)
+
+
+def _body(kind: type[Fields], held: Mapping[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for name, field in kind.table().items():
+        if field.sent and field.attribute in held:
+            value = held[field.attribute]
+            if value is not None and not field.codec.fits(value):
+                raise InvalidValue(f"takes {field.codec.what}, not {str(value)[:80]!r}", target=name)
+            content[name] = None if value is None else field.codec.write(value)
+    if held.get("definition_id"):
+        content[BIND] = f"{DEFINITIONS}({held['definition_id']:d})"
+    return content

@@ -1,0 +1,230 @@
+"""What can be done with the service: each operation once, for the blocking and the asynchronous client.
+
+An operation is a function that gives Steps of its result, or a Listing to go through. What the clients call
+is made of these by `transport`. All raise the errors of the service by the leaf that it names, Unreachable,
+AnswerLost and BadAnswer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias, Unpack
+
+from indicia.client import nouns
+from indicia.client.fields import Condition, Field, Order, ordering
+from indicia.client.nouns import (
+    ALERTS,
+    DEFINITIONS,
+    DETECTIONS,
+    INDICATORS,
+    Alert,
+    AlertDefinition,
+    AlertDefinitionChanges,
+    Detection,
+    Indicator,
+    IndicatorChanges,
+)
+from indicia.client.pages import Listing, bounded
+from indicia.client.session import Session
+from indicia.client.uploads import DEFINITION_UPLOAD, INDICATOR_UPLOAD, Position, Progress, upload
+from indicia.client.wire import Steps
+from indicia.errors import BadAnswer, InvalidValue
+
+Keys: TypeAlias = Sequence[Order | Field[Any]]
+"""Sort keys: fields, or their `ascending` and `descending`."""
+
+
+def definitions(
+    session: Session, where: Condition | None = None, *, order: Keys = (), limit: int | None = None
+) -> Listing[AlertDefinition]:
+    """The alert definitions that fulfil a condition; all without one. `limit`: at most so many."""
+    url = session.link(DEFINITIONS, _query(where, order, limit))
+    return Listing(session, url, lambda raw: nouns.read(AlertDefinition, raw))
+
+
+def definition(session: Session, id: int) -> Steps[AlertDefinition]:
+    """One alert definition. Raises NotFound."""
+    raw = yield from session.call("GET", session.link(f"{DEFINITIONS}({id:d})"))
+    return nouns.read(AlertDefinition, raw)
+
+
+def count_definitions(session: Session, where: Condition | None = None) -> Steps[int]:
+    """How many alert definitions fulfil a condition."""
+    return (yield from _count(session, DEFINITIONS, where))
+
+
+def add_definition(session: Session, definition: AlertDefinition) -> Steps[AlertDefinition]:
+    """Store a new alert definition; as the service has it then. Raises InvalidValue, QuotaExceeded."""
+    body = nouns.definition_body(definition)
+    raw = yield from session.call("POST", session.link(DEFINITIONS), body)
+    return nouns.read(AlertDefinition, raw)
+
+
+def change_definition(
+    session: Session, id: int, **changes: Unpack[AlertDefinitionChanges]
+) -> Steps[AlertDefinition]:
+    """Change what is named, as `change_definition(1, title="new")`; as it is then. Raises NotFound."""
+    body = nouns.definition_changes(changes)
+    raw = yield from session.call("PATCH", session.link(f"{DEFINITIONS}({id:d})"), body)
+    return nouns.read(AlertDefinition, raw)
+
+
+def delete_definition(session: Session, id: int) -> Steps[None]:
+    """Delete one alert definition with its indicators; its alerts stay. Raises NotFound."""
+    yield from session.call("DELETE", session.link(f"{DEFINITIONS}({id:d})"))
+
+
+def delete_all_definitions(session: Session) -> Steps[None]:
+    """Delete every alert definition of the tenant, and so every indicator."""
+    yield from session.call("DELETE", session.link(DEFINITIONS))
+
+
+def upload_definitions(
+    session: Session,
+    definitions: Iterable[AlertDefinition],
+    *,
+    start: Position | int = 0,
+    progress: Progress | None = None,
+) -> Steps[Position]:
+    """Store any number of alert definitions; see `upload_indicators`."""
+    return (yield from upload(session, DEFINITION_UPLOAD, definitions, start, progress))
+
+
+def indicators(
+    session: Session,
+    where: Condition | None = None,
+    *,
+    definition_id: int | None = None,
+    order: Keys = (),
+    limit: int | None = None,
+    expand: bool = False,
+) -> Listing[Indicator]:
+    """The indicators that fulfil a condition, of all or of one definition.
+
+    Only with `expand` or `definition_id` do they know the definition that they belong to.
+    """
+    query = _query(where, order, limit) | ({"$expand": "AlertDefinition"} if expand else {})
+    known = {} if definition_id is None or expand else {"definition_id": definition_id}
+    place = INDICATORS if definition_id is None else f"{DEFINITIONS}({definition_id:d})/{INDICATORS}"
+    return Listing(session, session.link(place, query), lambda raw: nouns.read(Indicator, raw, **known))
+
+
+def indicator(session: Session, id: int) -> Steps[Indicator]:
+    """One indicator with its definition. Raises NotFound."""
+    url = session.link(f"{INDICATORS}({id:d})", {"$expand": "AlertDefinition"})
+    return nouns.read(Indicator, (yield from session.call("GET", url)))
+
+
+def count_indicators(
+    session: Session, where: Condition | None = None, *, definition_id: int | None = None
+) -> Steps[int]:
+    """How many indicators fulfil a condition, of all or of one definition."""
+    place = INDICATORS if definition_id is None else f"{DEFINITIONS}({definition_id:d})/{INDICATORS}"
+    return (yield from _count(session, place, where))
+
+
+def add_indicator(session: Session, indicator: Indicator) -> Steps[Indicator]:
+    """Store a new indicator; as the service has it then. Raises InvalidValue, QuotaExceeded."""
+    body = nouns.indicator_body(indicator)
+    raw = yield from session.call("POST", session.link(INDICATORS), body)
+    return nouns.read(Indicator, raw, definition_id=indicator.definition_id)
+
+
+def change_indicator(session: Session, id: int, **changes: Unpack[IndicatorChanges]) -> Steps[Indicator]:
+    """Change what is named, as `change_indicator(1, enabled=False)`; as it is then. Raises NotFound."""
+    body = nouns.indicator_changes(changes)
+    raw = yield from session.call("PATCH", session.link(f"{INDICATORS}({id:d})"), body)
+    found = nouns.read(Indicator, raw)
+    return replace(found, definition_id=changes.get("definition_id", found.definition_id))
+
+
+def move_indicator(session: Session, id: int, definition_id: int) -> Steps[None]:
+    """Move an indicator to another definition. Raises NotFound, InvalidValue."""
+    url = session.link(f"{INDICATORS}({id:d})/AlertDefinition/$ref")
+    yield from session.call("PUT", url, {"@odata.id": f"{DEFINITIONS}({definition_id:d})"})
+
+
+def delete_indicator(session: Session, id: int) -> Steps[None]:
+    """Delete one indicator. Raises NotFound."""
+    yield from session.call("DELETE", session.link(f"{INDICATORS}({id:d})"))
+
+
+def delete_indicators(session: Session, definition_id: int) -> Steps[None]:
+    """Delete the indicators of one definition, which stays. Raises NotFound."""
+    url = session.link(f"{DEFINITIONS}({definition_id:d})/Actions.DeleteIOCs")
+    yield from session.call("POST", url)
+
+
+def delete_all_indicators(session: Session) -> Steps[None]:
+    """Delete every indicator of the tenant."""
+    yield from session.call("DELETE", session.link(INDICATORS))
+
+
+def upload_indicators(
+    session: Session,
+    indicators: Iterable[Indicator],
+    *,
+    start: Position | int = 0,
+    progress: Progress | None = None,
+) -> Steps[Position]:
+    """Store any number of indicators in chunks of 5,000, each stored whole or not at all.
+
+    `progress` is called with the position after each chunk. Raises UploadStopped; `Position.of` it, or the
+    last position that `progress` saw, is the `start` of a later call with the same indicators in the same
+    order, which looks whether the next chunk is stored already, so that none is stored twice. A number as
+    `start` passes over so many without looking.
+    """
+    return (yield from upload(session, INDICATOR_UPLOAD, indicators, start, progress))
+
+
+def alerts(
+    session: Session, where: Condition | None = None, *, order: Keys = (), limit: int | None = None
+) -> Listing[Alert]:
+    """The alerts that fulfil a condition; NotFound of a service without that set."""
+    url = session.link(ALERTS, _query(where, order, limit))
+    return Listing(session, url, lambda raw: nouns.read(Alert, raw))
+
+
+def detections(
+    session: Session, where: Condition | None = None, *, order: Keys = (), limit: int | None = None
+) -> Listing[Detection]:
+    """The detections that fulfil a condition; NotFound of a service without that set."""
+    url = session.link(DETECTIONS, _query(where, order, limit))
+    return Listing(session, url, lambda raw: nouns.read(Detection, raw))
+
+
+def rows(
+    session: Session,
+    entity_set: str,
+    where: Condition | None = None,
+    *,
+    select: Sequence[Field[Any]] = (),
+    order: Keys = (),
+    limit: int | None = None,
+) -> Listing[dict[str, Any]]:
+    """Entities of any set as plain JSON objects, with the selected fields alone; for tables and exports."""
+    if not entity_set.isascii() or not entity_set.isalnum():
+        raise InvalidValue("is the name of a set, such as IndicatorsOfCompromise", target="entity_set")
+    query = _query(where, order, limit)
+    if select:
+        query["$select"] = ",".join(field.path for field in select)
+    return Listing(session, session.link(entity_set, query), dict)
+
+
+def _query(where: Condition | None, order: Keys, limit: int | None) -> dict[str, str]:
+    query = bounded(limit)
+    if where is not None:
+        if not isinstance(where, Condition):
+            raise InvalidValue("is a condition, such as Indicator.Value == 'evil.example'", target="where")
+        query["$filter"] = where.text()
+    if order:
+        query["$orderby"] = ordering(order)
+    return query
+
+
+def _count(session: Session, place: str, where: Condition | None) -> Steps[int]:
+    found = yield from session.call("GET", session.link(f"{place}/$count", _query(where, (), None)))
+    if type(found) is not int:
+        raise BadAnswer(f"{place}/$count is no number")
+    return found
