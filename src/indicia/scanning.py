@@ -192,11 +192,11 @@ class _Worker:
         return found
 
     def stop(self) -> None:
+        # A worker keeps nothing that a sudden end could lose, and its pipe's end would not be heard: the
+        # workers that were started later hold it open too.
         self.connection.close()
-        self._process.join(0.2)
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join()
+        self._process.terminate()
+        self._process.join()
 
 
 def _work(connection: Connection, pieces: Sequence[Source], plan: Plan) -> None:

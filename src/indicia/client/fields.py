@@ -97,11 +97,12 @@ class Field(Generic[T]):
 
     def __get__(self, instance: object, owner: type) -> Field[T]:
         """Itself; reached through a navigation property, the field at the end of that way."""
-        return self._behind(instance)
+        found: Field[T] = self._behind(instance)
+        return found
 
     def _behind(self, instance: object) -> Any:
-        way = instance.__dict__.get("_way") if isinstance(instance, Fields) else None
-        if way is None:
+        way = _way_of(instance)
+        if not way:
             return self
         there = object.__new__(type(self))
         there.__dict__.update(self.__dict__, path=f"{way}/{self.path}")
@@ -216,11 +217,21 @@ def one(fields: type[F], name: str) -> F:
     return way
 
 
+def _way_of(instance: object) -> str:
+    """The navigation property that an instance is the way of; empty for an entity or a class."""
+    return instance.__dict__.get("_way", "") if isinstance(instance, Fields) else ""
+
+
 class Many:
     """A navigation property that leads to many entities."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.path = name
+
+    def __get__(self, instance: object, owner: type) -> Many:
+        """Itself; reached through another navigation property, what is at the end of both."""
+        way = _way_of(instance)
+        return Many(f"{way}/{self.path}") if way else self
 
     def any(self, condition: Condition) -> Condition:
         """At least one of them fulfils the condition."""
@@ -234,7 +245,7 @@ class Many:
         def written(prefix: str) -> str:
             # A name of its own for each level, so that the inner one never hides the outer one.
             name = f"x{prefix.count('/')}"
-            return f"{prefix}{self.name}/{word}({name}:{condition.text(f'{name}/')})"
+            return f"{prefix}{self.path}/{word}({name}:{condition.text(f'{name}/')})"
 
         return Condition((written,))
 

@@ -129,7 +129,7 @@ class Session:
             wait = self._wait(request, outcome, attempt)
             if wait is None:
                 break
-            doubtful = doubtful or isinstance(outcome, Lost) and outcome.sent
+            doubtful = doubtful or (isinstance(outcome, Lost) and outcome.sent)
             attempt += 1
             yield Wait(wait)
         if isinstance(outcome, Lost):

@@ -1,4 +1,4 @@
-"""Bulk upload of any length: chunks of 5,000, each stored whole or not at all, and a position to go on from."""
+"""Bulk upload of any length: chunks of 5,000, each stored whole or not at all, and where to go on."""
 
 from __future__ import annotations
 

@@ -106,6 +106,10 @@ class Sieve:
             at = self._again(spans, block, at, reached, end)
         return spans
 
+    def feeds(self, data: bytes | bytearray, start: int, end: int) -> int:
+        """Line feeds of data[start:end]."""
+        return kernel.count_lines(data, start, end)
+
     def holds(self, data: Block, *, all_odd: bool = False) -> bool:
         """Whether a piece that is parsed as one, as a JSON document over many lines, may hold a hit."""
         size = memoryview(data).nbytes
