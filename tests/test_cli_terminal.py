@@ -72,7 +72,7 @@ def test_an_import_on_a_terminal_shows_a_bar(shell: Shell, terminal: tuple[int, 
 def test_an_interrupted_scan_is_told(shell: Shell, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     process = shell.process("scan", "-", stdin=subprocess.PIPE, stderr=theirs)
-    shown(ours, b"Loading")
+    shown(ours, b"Compiling")
     process.send_signal(signal.SIGINT)
     text = shown(ours, b"\n").lower()
     process.communicate(timeout=30)

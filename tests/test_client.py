@@ -40,13 +40,12 @@ from indicia.errors import (
     Unreachable,
     UploadStopped,
 )
-from indicia.model import BULK_LIMIT
+from indicia.model import BULK_LIMIT, Quotas
 from indicia.odata import entities
 from indicia.settings import Settings
 from indicia.store import Store
 from service import Access, Process, add_access, free_port, running
 
-QUOTA = 12_000
 DEFINITION = AlertDefinition(
     name="mine", title="Seen", severity=Severity.HIGH, category=Category.MALWARE, recommended_action="Look."
 )
@@ -66,9 +65,7 @@ NASTY = (
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    home = tmp_path_factory.mktemp("home")
-    (home / "config.toml").write_text(f"quota_indicators = {QUOTA}\n")
-    with running(home) as service:
+    with running(tmp_path_factory.mktemp("home")) as service:
         yield service
 
 
@@ -378,11 +375,12 @@ def test_an_upload_that_was_refused_goes_on_where_it_stopped(client: Client) -> 
 
 
 def test_a_quota_stops_an_upload_with_its_figures(client: Client) -> None:
-    owner = client.add_definition(DEFINITION).id
-    with pytest.raises(UploadStopped, match=f"{QUOTA:,}|{QUOTA}") as stopped:
-        client.upload_indicators(files(owner, QUOTA + 1))
+    quota = Quotas().definitions
+    given = (replace(DEFINITION, name=f"d{number}") for number in range(quota + 1))
+    with pytest.raises(UploadStopped, match=r"10,?000") as stopped:
+        client.upload_definitions(given)
     assert isinstance(stopped.value.__cause__, QuotaExceeded)
-    assert stopped.value.stored == 2 * BULK_LIMIT == client.count_indicators()
+    assert stopped.value.stored == quota == client.count_definitions()
 
 
 def test_definitions_are_uploaded_too(client: Client) -> None:

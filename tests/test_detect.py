@@ -164,6 +164,9 @@ BOTH = ((Side.SOURCE, OURS), (Side.DESTINATION, THEIRS))
         (None, BOTH[1:], [THEIRS], "f.log", THEIRS),
         (None, (), [THEIRS], "FW1-Ä.log", "fw1-Ä.log"),
         (None, (), [THEIRS], "::FFFF:192.0.2.1", "192.0.2.1"),
+        (None, (), [THEIRS], "/var/log/old/Edge.log.gz", "edge.log"),  # moved and compressed
+        (None, (), [THEIRS], "logs.zip!day1/edge.log", "edge.log"),
+        (None, (), [THEIRS], ".gz", ".gz"),
     ],
 )
 def test_machine(

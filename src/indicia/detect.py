@@ -6,6 +6,7 @@ why the same event gives the same ids everywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from indicia import identity, triage
@@ -14,6 +15,8 @@ from indicia.model import Detection, Event, Evidence, Facts, Indicator, Observab
 from indicia.values import address
 
 _Key = tuple[str, str, str, str]
+_FOLDERS = re.compile(r"[/\\!]")
+_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
 
 def detect_all(events: Iterable[Event], matcher: Matcher, tenant: str = "") -> Iterator[Detection]:
@@ -99,5 +102,8 @@ def _other_end(facts: Facts, places: list[Observable]) -> str | None:
 
 
 def _named(source: str) -> str:
-    """A source as the name of a machine."""
-    return address(source) or identity.lower(source)
+    """A source as the name of a machine: less what a move or a compression changes."""
+    name = _FOLDERS.split(source)[-1] or source
+    for ending in _COMPRESSED:
+        name = name.removesuffix(ending) or name
+    return address(name) or identity.lower(name)

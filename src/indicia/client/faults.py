@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -70,7 +71,7 @@ def retry_after(answer: Answer) -> int | None:
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0, round((moment - datetime.now(UTC)).total_seconds()))
+    return max(0, ceil((moment - datetime.now(UTC)).total_seconds()))
 
 
 def content(answer: Answer) -> Any:

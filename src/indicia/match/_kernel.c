@@ -37,6 +37,7 @@ typedef uint64_t u64;
 #define SLACK 2048 /* candidates that one token can give at the most, with what waits in the ring */
 #define LITE_BYTES 8192
 #define NETS_BYTES 8192
+#define NAME_LIMIT 253 /* of a host name; so a token of a million labels is no million of long keys */
 
 /* What a key stands for; the same text under two tags is two keys. index.py has the same numbers. */
 enum { TAG_TEXT = 1, TAG_BELOW = 2, TAG_V6 = 3, TAG_NET4 = 4, TAG_NET6 = 5, TAG_GRAM = 6 };
@@ -74,6 +75,7 @@ typedef struct {
     u8 *scratch; size_t scratch_size;
     const u8 *decoded_until; /* the line up to here has been decoded already */
     const u8 *odd_from, *odd_until; /* what lies between, of one line, has been named as odd already */
+    const u8 *plain_until; /* the line up to here holds no markup */
 } Walk;
 
 /* ---------------------------------------------------------------- numbers */
@@ -198,9 +200,10 @@ static inline void emit(Walk *w, u64 position, u32 payload) {
         w->out[2 * w->count] = w->nested ? w->fixed : position;
         w->out[2 * w->count + 1] = payload;
         w->count++;
-    } else if (!w->lost) {
+    } else {
+        u64 at = w->nested ? w->fixed : position; /* what waits in the ring may be of a line before */
+        if (!w->lost || at < w->lost_at) w->lost_at = at;
         w->lost = 1;
-        w->lost_at = w->nested ? w->fixed : position;
     }
 }
 
@@ -442,7 +445,7 @@ static void whole(Walk *w, const u8 *p, size_t n, int dotted, u64 position) {
         if (!letters) return; /* no name ends in a number */
         size_t start = 0, end = x->flags & HAS_TOP ? n : last;
         for (;;) {
-            if (start < end) ask_text(w, p + start, n - start, TAG_BELOW, position + start);
+            if (start < end && n - start <= NAME_LIMIT) ask_text(w, p + start, n - start, TAG_BELOW, position + start);
             const u8 *dot = start < n ? memchr(p + start, '.', n - start) : NULL;
             if (!dot) break;
             start = (size_t)(dot - p) + 1;
@@ -768,13 +771,15 @@ static void decode_line(Walk *w, const u8 *base, const u8 *at, const u8 *limit) 
 
 static void escape(Walk *w, const u8 *base, const u8 *at, const u8 *limit) {
     if (*at == '&') {
-        if (named_odd(w, at) || !odd_entity(at, limit)) return;
+        if (at < w->plain_until || named_odd(w, at) || !odd_entity(at, limit)) return;
         const u8 *start = at, *end = line_end(at, limit);
         while (start > base && start[-1] != '\n') start--;
         if (may_be_markup(start, end)) {
             emit(w, (u64)(at - base), ODD);
             w->odd_from = start;
             w->odd_until = end;
+        } else {
+            w->plain_until = end;
         }
     } else if (at >= w->decoded_until && hides(at, limit)) {
         decode_line(w, base, at, limit);
@@ -843,6 +848,13 @@ static inline void end_run(Walk *w, const u8 *base, const u8 *p, const u8 *e, in
     run(w, base, p, e, marked ? kinds_of(p, n) : 0, end);
 }
 
+/* Control characters other than TAB, LF and CR, of 64 bytes at the most: Zeek's JSON writes them as text (`\\x0b`),
+ * so they may hide one. */
+static void name_controls(Walk *w, const u8 *base, const u8 *p, size_t n) {
+    for (size_t i = 0; i < n && i < 64; i++)
+        if ((p[i] < 32 && p[i] != 9 && p[i] != 10 && p[i] != 13) || p[i] == 127) emit(w, (u64)(p + i - base), ODD);
+}
+
 /* Walks [p, end); gives the offset from base up to which everything is done: less than the end where the
  * candidates do not fit any more; then the line there is to be walked again from its beginning. */
 static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
@@ -860,6 +872,7 @@ static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
             memcpy(last, p, n);
             classify(last, &words, &marks, &escapes);
         }
+        if (w->all_odd && !w->nested) name_controls(w, base, p, n);
         if (!w->nested)
             for (u64 e = escapes; e; e &= e - 1) escape(w, base, p + __builtin_ctzll(e), end);
         /* Runs that count hold a mark, or are 32 long: then they lie over the middle, or reach into the next block. */
@@ -920,7 +933,7 @@ static int open_layout(const u8 *layout, size_t layout_size, const u8 *data, u64
         if (!section(v[L_GRAMS], 1ULL << (x->gram_bits - 3), total)) return 0;
     }
     x->bloom = data + v[L_BLOOM]; x->slots = data + v[L_SLOTS]; x->lite = data + v[L_LITE];
-    x->nets = data + v[L_NETS]; x->grams = data + v[L_GRAMS];
+    x->nets = data + v[L_NETS]; x->grams = x->flags & HAS_GRAMS ? data + v[L_GRAMS] : NULL;
     return 1;
 }
 
@@ -932,18 +945,7 @@ static void begin(Walk *w, const Index *x, Py_buffer *out, Py_buffer *scratch, i
     w->scratch = scratch->buf;
     w->scratch_size = (size_t)scratch->len;
     w->all_odd = all_odd;
-    w->decoded_until = w->odd_from = w->odd_until = data;
-}
-
-/* Control characters other than TAB, LF and CR: Zeek's JSON writes them as text (`\\x0b`), so they may hide one. */
-static void name_controls(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
-    while (p < end) {
-        u64 found = 0;
-        size_t n = end - p < 64 ? (size_t)(end - p) : 64;
-        for (size_t i = 0; i < n; i++) found |= (u64)((p[i] < 32 && p[i] != 9 && p[i] != 10 && p[i] != 13) || p[i] == 127) << i;
-        for (; found; found &= found - 1) emit(w, (u64)(p + __builtin_ctzll(found) - base), ODD);
-        p += n;
-    }
+    w->decoded_until = w->odd_from = w->odd_until = w->plain_until = data;
 }
 
 static PyObject *scan(PyObject *self, PyObject *args) {
@@ -967,7 +969,6 @@ static PyObject *scan(PyObject *self, PyObject *args) {
         Py_BEGIN_ALLOW_THREADS
         const u8 *base = data.buf;
         begin(&w, &x, &out, &scratch, all_odd, base + start);
-        if (all_odd) name_controls(&w, base + start, base + start, base + end);
         reached = walk(&w, base + start, base + start, base + end) + (u64)start;
         for (size_t i = 0; i < w.count; i++) w.out[2 * i] += (u64)start;
         Py_END_ALLOW_THREADS
@@ -1014,7 +1015,7 @@ static PyObject *scan_values(PyObject *self, PyObject *args) {
                 to = load8(at + 8 * (first + done + 1));
             }
             if (from > to || to > (u64)data.len) { inside = 0; break; }
-            w.decoded_until = w.odd_from = w.odd_until = base + from;
+            w.decoded_until = w.odd_from = w.odd_until = w.plain_until = base + from;
             walk(&w, base + from, base + from, base + to);
             w.lost = 0; /* its row is named already */
             for (size_t i = before; i < w.count; i++) w.out[2 * i] = (u64)done;
@@ -1127,7 +1128,7 @@ static PyObject *records(PyObject *self, PyObject *args) {
             size_t length = (size_t)(line - text);
             if (tail_end < tail_at || tail_end > (u64)tails.len) { wrong = "tail ends out of order"; break; }
             size_t tail_length = tail_end - tail_at;
-            if ((u64)blob.len - at < 48 + length + tail_length || at > 0x7FFFFF00u) { wrong = "the blob is too small"; break; }
+            if (at + 48 + length + tail_length > (u64)blob.len || at > 0x7FFFFF00u) { wrong = "the blob is too small"; break; }
             u32 definition = load4((const u8 *)definitions.buf + 4 * i), source = load4((const u8 *)sources.buf + 4 * i);
             u64 id = load8((const u8 *)ids.buf + 8 * i);
             memcpy((u8 *)offsets.buf + 4 * i, &(u32){(u32)at}, 4);
