@@ -249,6 +249,7 @@ def test_tries_end_and_the_last_refusal_is_told(server: Loopback) -> None:
     assert len(server.seen) == QUICK.attempts
 
 
+@pytest.mark.full
 def test_retry_after_is_obeyed_as_a_number_and_as_a_date(server: Loopback) -> None:
     for seconds in (1, 2):
         soon = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
@@ -268,14 +269,15 @@ def test_nobody_waits_for_an_hour(server: Loopback) -> None:
     assert len(server.seen) == 1
 
 
+@pytest.mark.full
 def test_a_token_serves_until_shortly_before_its_end(server: Loopback) -> None:
     server.acts = [Said(body=STORED)]
-    server.token_seconds = 0.5
+    server.token_seconds = 1
     with server.client() as client:
         client.definition(7)
         client.definition(7)
         assert server.tokens == 1
-        time.sleep(0.46)
+        time.sleep(0.95)
         client.definition(7)
     assert [token for _, _, token in server.seen] == ["Bearer token1", "Bearer token1", "Bearer token2"]
 
@@ -364,6 +366,7 @@ def many(owner: int, count: int) -> Iterator[Indicator]:
         yield Indicator(type=IndicatorType.FILE_NAME, value=f"it's {number:06}.exe", definition_id=owner)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", [HangUp(), GATEWAY], ids=["hang up", "gateway"])
 def test_a_chunk_whose_answer_was_lost_is_not_stored_twice(between: Loopback, loss: Act) -> None:
     with between.client() as client:
@@ -382,6 +385,7 @@ def test_a_chunk_whose_answer_was_lost_is_not_stored_twice(between: Loopback, lo
         assert client.count_indicators(Indicator.Value == given[BULK_LIMIT].value) == 1
 
 
+@pytest.mark.full
 def test_a_chunk_that_timed_out_is_left_to_the_caller(between: Loopback) -> None:
     with between.client() as client:
         owner = client.add_definition(DEFINITION).id
@@ -396,6 +400,7 @@ def test_a_chunk_that_timed_out_is_left_to_the_caller(between: Loopback) -> None
         assert client.count_indicators() == 10
 
 
+@pytest.mark.full
 def test_the_last_position_that_was_kept_is_enough(between: Loopback) -> None:
     kept = [Position()]
     with between.client() as client:

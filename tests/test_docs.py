@@ -122,8 +122,9 @@ def test_every_dependency_has_its_reason() -> None:
     text = (ROOT / "docs" / "decisions" / "0002-dependencies.md").read_text("utf-8")
     cells = re.findall(r"^\| ([\w, -]+) \| .{10,} \|$", text, re.MULTILINE)
     told = {word for cell in cells for word in cell.split(", ")} - {"package"}
-    groups_of = PROJECT["dependency-groups"].values()
-    listed = [*PROJECT["project"]["dependencies"], *(line for group in groups_of for line in group)]
+    project = PROJECT["project"]
+    groups_of = [*PROJECT["dependency-groups"].values(), *project["optional-dependencies"].values()]
+    listed = [*project["dependencies"], *(line for group in groups_of for line in group)]
     asked = {re.split(r"[\[><=]", line)[0].strip() for line in listed if isinstance(line, str)}
     assert told == asked
 

@@ -74,8 +74,8 @@ def indicator(owner: AlertDefinition, **row: Any) -> Indicator:
 def selected(tenant: TenantStore, entity: Entity, query: Query) -> Sequence[Noun]:
     """What the store gives."""
     if entity is ALERT_DEFINITION:
-        return tenant.select_definitions(query).found
-    return tenant.select_indicators(query).found
+        return tenant.select(ALERT_DEFINITION, query).found
+    return tenant.select(INDICATOR, query).found
 
 
 def nouns_of(tenant: TenantStore, entity: Entity) -> Sequence[Noun]:
@@ -193,7 +193,7 @@ def test_odd_filters_mean_the_same_to_the_store(numbered: TenantStore, text: str
     where = parse.predicate(text, parse.context(ALERT_DEFINITION))
     plain = meaning(numbered)
     expected = [noun.id for noun in numbered.definitions() if plain.keeps(where, noun)]
-    assert [noun.id for noun in numbered.select_definitions(Query(where)).found] == expected
+    assert [noun.id for noun in numbered.select(ALERT_DEFINITION, Query(where)).found] == expected
 
 
 HOSTILE = {
@@ -274,7 +274,7 @@ def test_the_largest_trees_run(numbered: TenantStore, text: str) -> None:
     where = parse.predicate(text, parse.context(INDICATOR))
     plain = meaning(numbered)
     expected = [noun.id for noun in numbered.indicators() if plain.keeps(where, noun)]
-    assert [noun.id for noun in numbered.select_indicators(Query(where)).found] == expected
+    assert [noun.id for noun in numbered.select(INDICATOR, Query(where)).found] == expected
 
 
 def test_five_hundred_ors_are_one_level() -> None:
@@ -499,7 +499,7 @@ def test_no_query_meets_another_tenant(store: Store) -> None:
         "IndicatorsOfCompromise/all(i:i/AlertDefinition/Id eq Id)",
     ):
         where = parse.predicate(text, parse.context(ALERT_DEFINITION))
-        assert [noun.id for noun in one.select_definitions(Query(where)).found] == [one.definitions()[0].id]
+        assert [noun.id for noun in one.select(ALERT_DEFINITION, Query(where)).found] == [one.definitions()[0].id]
     where = parse.predicate(
         "AlertDefinition/IndicatorsOfCompromise/any(x:x/Id ne $it/Id)", parse.context(INDICATOR)
     )

@@ -12,6 +12,7 @@
     │   └── KeysUnavailable       the keys of an external issuer cannot be had   503
     ├── NotFound                  no such entity in this tenant                  404
     ├── MethodNotAllowed          the resource has no such operation             405
+    ├── PreconditionFailed        If-Match or If-None-Match does not hold        412
     ├── TooLarge                  a body, file or list beyond its limit          413
     ├── WrongMediaType            a body that is not JSON (or not a form)        415
     ├── TooManyRequests           slow down; says for how long                   429
@@ -160,6 +161,13 @@ class MethodNotAllowed(IndiciaError):
 
     code = "MethodNotAllowed"
     status = 405
+
+
+class PreconditionFailed(IndiciaError):
+    """What If-Match or If-None-Match asks does not hold, so nothing was done."""
+
+    code = "PreconditionFailed"
+    status = 412
 
 
 class TooLarge(IndiciaError):

@@ -6,7 +6,7 @@ All of them are frozen: parse at the edge, then pass values. Times are timezone-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -270,6 +270,19 @@ class Detection:
     """The tenant's uid; empty where there are none."""
     window: str = ""
     """The alert's window as its id has it, as `86400/18382`; empty without a usable time."""
+    number: int = field(default=0, compare=False)
+    """The row's number in the store; 0 for one that was not read through a query."""
+    recorded_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def definition(self) -> AlertDefinition:
+        """The definition of the indicator, as it was."""
+        return self.indicator.definition
+
+    @property
+    def evidence_texts(self) -> tuple[str, ...]:
+        """Each piece of evidence in one line, as `query observed: beacon.example`."""
+        return tuple(f"{piece.path} {piece.role}: {piece.matched}" for piece in self.evidence)
 
 
 @dataclass(frozen=True, slots=True)

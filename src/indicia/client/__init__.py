@@ -23,7 +23,15 @@ from indicia.client.nouns import Alert, AlertDefinition, Detection, Indicator
 from indicia.client.session import Retries
 from indicia.client.transport import AsyncClient, Client
 from indicia.client.uploads import Position
-from indicia.model import AlertStatus, Category, DetectionFunction, GroupBy, IndicatorType, Severity
+from indicia.model import (
+    AlertStatus,
+    Category,
+    DetectionFunction,
+    GroupBy,
+    IndicatorType,
+    Severity,
+    TimeNote,
+)
 
 __all__ = [
     "Alert",
@@ -44,4 +52,5 @@ __all__ = [
     "Position",
     "Retries",
     "Severity",
+    "TimeNote",
 ]

@@ -23,6 +23,7 @@ _BY_STATUS: dict[int, type[IndiciaError]] = {
     403: errors.Forbidden,
     404: errors.NotFound,
     405: errors.MethodNotAllowed,
+    412: errors.PreconditionFailed,
     413: errors.TooLarge,
     415: errors.WrongMediaType,
     429: errors.TooManyRequests,

@@ -273,6 +273,12 @@ def _same(raw: Any) -> Any:
     return raw
 
 
+def _texts(raw: Any) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(text, str) for text in raw):
+        raise ValueError(f"{str(raw)[:80]!r} where a list of texts belongs")
+    return tuple(raw)
+
+
 def _as(kind: type[T]) -> Callable[[Any], T]:
     def read(raw: Any) -> T:
         if type(raw) is not kind:
@@ -295,6 +301,10 @@ TIME: Codec[datetime] = Codec(
     _stamp,
     _time,
     _stamp,
+)
+
+TEXTS: Codec[tuple[str, ...]] = Codec(
+    "no value: a list of texts is not compared", lambda value: False, str, _texts, list
 )
 
 
@@ -327,3 +337,8 @@ def time(name: str, attribute: str, *, sent: bool = True) -> Field[datetime]:
 def member(name: str, attribute: str, kind: type[E], *, sent: bool = True) -> Field[E]:
     """A field of an enum."""
     return Field(name, attribute, choice(kind), sent=sent)
+
+
+def texts(name: str, attribute: str) -> Field[tuple[str, ...]]:
+    """A field of lists of texts, which is read and not compared."""
+    return Field(name, attribute, TEXTS, sent=False)

@@ -10,9 +10,17 @@ from datetime import datetime
 from typing import Any, TypedDict, TypeVar
 
 from indicia import model
-from indicia.client.fields import Fields, Many, Text, flag, member, number, one, time
+from indicia.client.fields import Fields, Many, Text, flag, member, number, one, texts, time
 from indicia.errors import BadAnswer, InvalidValue
-from indicia.model import AlertStatus, Category, DetectionFunction, GroupBy, IndicatorType, Severity
+from indicia.model import (
+    AlertStatus,
+    Category,
+    DetectionFunction,
+    GroupBy,
+    IndicatorType,
+    Severity,
+    TimeNote,
+)
 
 N = TypeVar("N", bound=Fields)
 BIND = "AlertDefinition@odata.bind"
@@ -63,37 +71,62 @@ class IndicatorFields(Stamps):
     AlertDefinition = one(AlertDefinitionFields, "AlertDefinition")
 
 
-class AlertFields(Fields):
-    """The fields of Alert."""
+class AsItWas(Fields):
+    """The fields of a definition as it was when something matched; it may be another now, or gone."""
 
-    Id = Text("Id", "id", sent=False)
     Title = Text("Title", "title", sent=False)
     Severity = member("Severity", "severity", model.Severity, sent=False)
     Category = member("Category", "category", model.Category, sent=False)
+    UxDescription = Text("UxDescription", "ux_description", sent=False)
+    RecommendedAction = Text("RecommendedAction", "recommended_action", sent=False)
+    AlertDefinitionId = number("AlertDefinitionId", "definition_id", sent=False)
+    AlertDefinitionUid = Text("AlertDefinitionUid", "definition_uid", sent=False)
+    AlertDefinition = one(AlertDefinitionFields, "AlertDefinition")
+
+
+class AlertFields(AsItWas):
+    """The fields of Alert."""
+
+    Id = number("Id", "id", sent=False)
+    AlertId = Text("AlertId", "alert_id", sent=False)
     Machine = Text("Machine", "machine", sent=False)
+    Group = Text("Group", "group", sent=False)
     Window = Text("Window", "window", sent=False)
     FirstSeen = time("FirstSeen", "first_seen", sent=False)
     LastSeen = time("LastSeen", "last_seen", sent=False)
     DetectionCount = number("DetectionCount", "detection_count", sent=False)
+    Indicators = texts("Indicators", "indicators")
     Status = member("Status", "status", model.AlertStatus, sent=False)
     ReopenedCount = number("ReopenedCount", "reopened_count", sent=False)
     CreatedAt = time("CreatedAt", "created_at", sent=False)
     LastModifiedAt = time("LastModifiedAt", "last_modified_at", sent=False)
-    AlertDefinition = one(AlertDefinitionFields, "AlertDefinition")
+    Detections = Many(DETECTIONS)
 
 
-class DetectionFields(Fields):
+class DetectionFields(AsItWas):
     """The fields of Detection."""
 
-    Id = Text("Id", "id", sent=False)
+    Id = number("Id", "id", sent=False)
+    DetectionId = Text("DetectionId", "detection_id", sent=False)
     AlertId = Text("AlertId", "alert_id", sent=False)
     EventId = Text("EventId", "event_id", sent=False)
     EventTime = time("EventTime", "event_time", sent=False)
+    TimeNote = member("TimeNote", "time_note", model.TimeNote, sent=False)
+    RecordedAt = time("RecordedAt", "recorded_at", sent=False)
+    Raises = flag("Raises", "raises", sent=False)
     Machine = Text("Machine", "machine", sent=False)
+    Schema = Text("Schema", "schema", sent=False)
     Source = Text("Source", "source", sent=False)
     Line = number("Line", "line", sent=False)
-    Raises = flag("Raises", "raises", sent=False)
-    AlertDefinition = one(AlertDefinitionFields, "AlertDefinition")
+    Window = Text("Window", "window", sent=False)
+    IndicatorId = number("IndicatorId", "indicator_id", sent=False)
+    Type = member("Type", "type", model.IndicatorType, sent=False)
+    Value = Text("Value", "value", sent=False)
+    DetectionFunction = member("DetectionFunction", "function", model.DetectionFunction, sent=False)
+    IndicatorSource = Text("IndicatorSource", "indicator_source", sent=False)
+    Evidence = texts("Evidence", "evidence")
+    Alert = one(AlertFields, "Alert")
+    IndicatorOfCompromise = one(IndicatorFields, "IndicatorOfCompromise")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,18 +175,28 @@ class Indicator(IndicatorFields):
 
 @dataclass(frozen=True, kw_only=True)
 class Alert(AlertFields):
-    """Detections of one definition on one machine in one window of event time."""
+    """Detections of one definition on one machine in one window, with the definition as it then was."""
 
-    id: str
+    id: int
+    """The key in the API."""
+    alert_id: str
+    """The permanent id, the same wherever the same is found."""
     title: str
     severity: Severity
     category: Category
+    ux_description: str = ""
+    recommended_action: str | None = None
+    definition_id: int = 0
+    definition_uid: str = ""
     machine: str
-    status: AlertStatus
-    detection_count: int
+    group: str = ""
     window: str = ""
     first_seen: datetime | None = None
     last_seen: datetime | None = None
+    detection_count: int
+    indicators: tuple[str, ...] = ()
+    """Values that matched, at most 10."""
+    status: AlertStatus
     reopened_count: int = 0
     created_at: datetime | None = None
     last_modified_at: datetime | None = None
@@ -163,14 +206,35 @@ class Alert(AlertFields):
 class Detection(DetectionFields):
     """One event met one indicator."""
 
-    id: str
-    alert_id: str | None
+    id: int
+    """The key in the API."""
+    detection_id: str
+    """The permanent id, the same wherever the same is found."""
+    alert_id: str
     event_id: str
+    event_time: datetime | None = None
+    time_note: TimeNote | None = None
+    recorded_at: datetime | None = None
+    raises: bool
     machine: str
+    schema: str = ""
     source: str
     line: int
-    raises: bool
-    event_time: datetime | None = None
+    window: str = ""
+    title: str
+    severity: Severity
+    category: Category
+    ux_description: str = ""
+    recommended_action: str | None = None
+    definition_id: int = 0
+    definition_uid: str = ""
+    indicator_id: int = 0
+    type: IndicatorType
+    value: str
+    function: DetectionFunction
+    indicator_source: str | None = None
+    evidence: tuple[str, ...] = ()
+    """Where the event held the value, each as `query observed: beacon.example`."""
 
 
 class AlertDefinitionChanges(TypedDict, total=False):

@@ -181,17 +181,38 @@ def upload_indicators(
 def alerts(
     session: Session, where: Condition | None = None, *, order: Keys = (), limit: int | None = None
 ) -> Listing[Alert]:
-    """The alerts that fulfil a condition; NotFound of a service without that set."""
+    """The alerts that fulfil a condition. `Alert.Detections.any(…)` asks for their detections."""
     url = session.link(ALERTS, _query(where, order, limit))
     return Listing(session, url, lambda raw: nouns.read(Alert, raw))
 
 
+def alert(session: Session, id: int) -> Steps[Alert]:
+    """One alert. Raises NotFound."""
+    return nouns.read(Alert, (yield from session.call("GET", session.link(f"{ALERTS}({id:d})"))))
+
+
+def count_alerts(session: Session, where: Condition | None = None) -> Steps[int]:
+    """How many alerts fulfil a condition."""
+    return (yield from _count(session, ALERTS, where))
+
+
 def detections(
-    session: Session, where: Condition | None = None, *, order: Keys = (), limit: int | None = None
+    session: Session,
+    where: Condition | None = None,
+    *,
+    alert_id: int | None = None,
+    order: Keys = (),
+    limit: int | None = None,
 ) -> Listing[Detection]:
-    """The detections that fulfil a condition; NotFound of a service without that set."""
-    url = session.link(DETECTIONS, _query(where, order, limit))
+    """The detections that fulfil a condition, of all or of the alert with that `id`."""
+    place = DETECTIONS if alert_id is None else f"{ALERTS}({alert_id:d})/{DETECTIONS}"
+    url = session.link(place, _query(where, order, limit))
     return Listing(session, url, lambda raw: nouns.read(Detection, raw))
+
+
+def count_detections(session: Session, where: Condition | None = None) -> Steps[int]:
+    """How many detections fulfil a condition."""
+    return (yield from _count(session, DETECTIONS, where))
 
 
 def rows(

@@ -153,7 +153,10 @@ class Client:
     delete_all_indicators = _blocking(operations.delete_all_indicators)
     upload_indicators = _blocking(operations.upload_indicators)
     alerts = _iterated(operations.alerts)
+    alert = _blocking(operations.alert)
+    count_alerts = _blocking(operations.count_alerts)
     detections = _iterated(operations.detections)
+    count_detections = _blocking(operations.count_detections)
     rows = _iterated(operations.rows)
 
 
@@ -232,7 +235,10 @@ class AsyncClient:
     delete_all_indicators = _awaited(operations.delete_all_indicators)
     upload_indicators = _awaited(operations.upload_indicators)
     alerts = _async_iterated(operations.alerts)
+    alert = _awaited(operations.alert)
+    count_alerts = _awaited(operations.count_alerts)
     detections = _async_iterated(operations.detections)
+    count_detections = _awaited(operations.count_detections)
     rows = _async_iterated(operations.rows)
 
 

@@ -851,8 +851,10 @@ static inline void end_run(Walk *w, const u8 *base, const u8 *p, const u8 *e, in
 /* Control characters other than TAB, LF and CR, of 64 bytes at the most: Zeek's JSON writes them as text (`\\x0b`),
  * so they may hide one. */
 static void name_controls(Walk *w, const u8 *base, const u8 *p, size_t n) {
+    u64 found = 0;
     for (size_t i = 0; i < n && i < 64; i++)
-        if ((p[i] < 32 && p[i] != 9 && p[i] != 10 && p[i] != 13) || p[i] == 127) emit(w, (u64)(p + i - base), ODD);
+        found |= (u64)((p[i] < 32 && p[i] != 9 && p[i] != 10 && p[i] != 13) || p[i] == 127) << i;
+    for (; found; found &= found - 1) emit(w, (u64)(p + __builtin_ctzll(found) - base), ODD);
 }
 
 /* Walks [p, end); gives the offset from base up to which everything is done: less than the end where the

@@ -3,6 +3,7 @@
     entities   the one table: properties, types, limits, what is published and what is an extension
     literals   integers, times, dates and durations as OData spells them
     paths      the path of a URL -> its shape and keys; references to an entity
+    headers    Prefer, If-Match, OData-Version -> what is asked
     options    the query string -> what is asked for, and the link to the next page
     tokens     the text of an expression -> tokens, within bounds
     constants  tokens -> typed literals

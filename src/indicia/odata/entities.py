@@ -5,9 +5,11 @@ A property that the published service did not have is marked `extension`; so is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
+from typing import Any
 
 from indicia import model
 
@@ -26,6 +28,7 @@ class Kind(StrEnum):
     BOOLEAN = "Edm.Boolean"
     TIME = "Edm.DateTimeOffset"
     ENUM = "enum"
+    TEXTS = "Collection(Edm.String)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Property:
 
     name: str
     attribute: str
+    """With dots where it is an attribute of an attribute."""
     kind: Kind = Kind.STRING
     enum: type[StrEnum] | None = None
     limit: int | None = None
@@ -49,6 +53,18 @@ class Property:
     aliases: tuple[str, ...] = ()
     """Other names that the published pages give it."""
     extension: bool = False
+    column: str = ""
+    """Where the store keeps it, if not under the attribute's name; `snapshot.` before what is kept of the
+    definition as it was."""
+
+    def of(self, noun: object) -> Any:
+        """Its value in a noun."""
+        return attrgetter(self.attribute)(noun)
+
+    @property
+    def stored(self) -> str:
+        """Where the store keeps it."""
+        return self.column or self.attribute
 
     @property
     def required(self) -> bool:
@@ -64,8 +80,16 @@ class Navigation:
     target: str
     """Name of the target's entity set."""
     many: bool
+    key: str = ""
+    """Where the store keeps what leads to the target, as `Property.stored`."""
+    target_key: str = "id"
+    """The column of the target that holds the same."""
+    key_of: str = "id"
+    """The attribute of the noun that is the same, with dots as in a property."""
     attribute: str | None = None
-    """Attribute of the noun that holds the one target."""
+    """Attribute of the noun that holds the one target; None: the store is asked."""
+    nullable: bool = False
+    """Whether the one target may be gone, or was never there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +102,7 @@ class Action:
     """The parameter that holds a collection of the entity."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entity:
     """One entity type and its set."""
 
@@ -87,16 +111,23 @@ class Entity:
     noun: type
     properties: tuple[Property, ...]
     navigations: tuple[Navigation, ...]
-    actions: tuple[Action, ...]
-    bulk: str
+    actions: tuple[Action, ...] = ()
+    bulk: str = ""
     """The parameter of BulkUpload."""
+    extension: bool = False
     by_name: Mapping[str, Property] = field(init=False)
     required: tuple[Property, ...] = field(init=False)
+    key_of: Callable[[Any], int] = field(init=False)
+    """The key of a noun."""
+    values_of: Callable[[Any], tuple[Any, ...]] = field(init=False)
+    """The values of a noun's properties, in their order."""
 
     def __post_init__(self) -> None:
         names = {name: item for item in self.properties for name in (item.name, *item.aliases)}
         object.__setattr__(self, "by_name", names)
         object.__setattr__(self, "required", tuple(item for item in self.properties if item.required))
+        object.__setattr__(self, "key_of", attrgetter(names["Id"].attribute))
+        object.__setattr__(self, "values_of", attrgetter(*(item.attribute for item in self.properties)))
 
     def navigation(self, name: str) -> Navigation | None:
         """The navigation property of that name."""
@@ -150,7 +181,15 @@ ALERT_DEFINITION = Entity(
             extension=True,
         ),
     ),
-    navigations=(Navigation("IndicatorsOfCompromise", "IndicatorsOfCompromise", many=True),),
+    navigations=(
+        Navigation(
+            "IndicatorsOfCompromise",
+            "IndicatorsOfCompromise",
+            many=True,
+            key="id",
+            target_key="definition_id",
+        ),
+    ),
     actions=(
         Action("BulkUpload", of_set=True, parameter="alertDefinitions"),
         Action("DeleteIOCs", of_set=False),
@@ -175,12 +214,143 @@ INDICATOR = Entity(
         Property("ValidFrom", "valid_from", Kind.TIME, nullable=True, extension=True),
         Property("Source", "source", limit=model.SOURCE_LIMIT, nullable=True, extension=True),
     ),
-    navigations=(Navigation("AlertDefinition", "AlertDefinitions", many=False, attribute="definition"),),
+    navigations=(
+        Navigation(
+            "AlertDefinition",
+            "AlertDefinitions",
+            many=False,
+            key="definition_id",
+            key_of="definition.id",
+            attribute="definition",
+        ),
+    ),
     actions=(Action("BulkUpload", of_set=True, parameter="iocs"),),
     bulk="iocs",
 )
 
-ENTITIES = (ALERT_DEFINITION, INDICATOR)
+
+def _shown(name: str, attribute: str, kind: Kind = Kind.STRING, **more: Any) -> Property:
+    """A property of a set that is only read."""
+    return Property(name, attribute, kind, server_set=True, **more)
+
+
+_AS_IT_WAS = (
+    _shown("Title", "definition.title", column="snapshot.title"),
+    _shown("Severity", "definition.severity", Kind.ENUM, enum=model.Severity, column="snapshot.severity"),
+    _shown("Category", "definition.category", Kind.ENUM, enum=model.Category, column="snapshot.category"),
+    _shown("UxDescription", "definition.ux_description", column="snapshot.ux_description"),
+    _shown(
+        "RecommendedAction",
+        "definition.recommended_action",
+        nullable=True,
+        column="snapshot.recommended_action",
+    ),
+    _shown("AlertDefinitionId", "definition.id", Kind.INT64, column="snapshot.definition_id"),
+    _shown("AlertDefinitionUid", "definition.uid", column="snapshot.uid"),
+)
+"""The definition as it was when something matched; it may have been changed or deleted since."""
+
+ALERT = Entity(
+    name="Alert",
+    set_name="Alerts",
+    noun=model.Alert,
+    properties=(
+        _shown("Id", "number", Kind.INT64, column="id"),
+        _shown("AlertId", "id", column="alert_id"),
+        *_AS_IT_WAS,
+        _shown("Machine", "machine"),
+        _shown("Group", "group"),
+        _shown("Window", "window"),
+        _shown("FirstSeen", "first_seen", Kind.TIME, nullable=True),
+        _shown("LastSeen", "last_seen", Kind.TIME, nullable=True),
+        _shown("DetectionCount", "detection_count", Kind.INT64),
+        _shown("Indicators", "indicators", Kind.TEXTS),
+        _shown("Status", "status", Kind.ENUM, enum=model.AlertStatus),
+        _shown("ReopenedCount", "reopened_count", Kind.INT64),
+        _shown("CreatedAt", "created_at", Kind.TIME),
+        _shown("LastModifiedAt", "last_modified_at", Kind.TIME),
+    ),
+    navigations=(
+        Navigation(
+            "AlertDefinition",
+            "AlertDefinitions",
+            many=False,
+            key="snapshot.definition_id",
+            key_of="definition.id",
+            nullable=True,
+        ),
+        Navigation(
+            "Detections", "Detections", many=True, key="alert_id", target_key="alert_id", key_of="id"
+        ),
+    ),
+    extension=True,
+)
+
+DETECTION = Entity(
+    name="Detection",
+    set_name="Detections",
+    noun=model.Detection,
+    properties=(
+        _shown("Id", "number", Kind.INT64, column="id"),
+        _shown("DetectionId", "id", column="detection_id"),
+        _shown("AlertId", "alert_id"),
+        _shown("EventId", "event_id"),
+        _shown("EventTime", "event_time", Kind.TIME, nullable=True),
+        _shown("TimeNote", "time_note", Kind.ENUM, enum=model.TimeNote, nullable=True),
+        _shown("RecordedAt", "recorded_at", Kind.TIME, nullable=True),
+        _shown("Raises", "raises", Kind.BOOLEAN),
+        _shown("Machine", "machine"),
+        _shown("Schema", "schema"),
+        _shown("Source", "source"),
+        _shown("Line", "line", Kind.INT64),
+        _shown("Window", "window"),
+        *_AS_IT_WAS,
+        _shown("IndicatorId", "indicator.id", Kind.INT64, column="indicator_id"),
+        _shown("Type", "indicator.type", Kind.ENUM, enum=model.IndicatorType, column="indicator_type"),
+        _shown("Value", "indicator.value", column="indicator_value"),
+        _shown(
+            "DetectionFunction",
+            "indicator.function",
+            Kind.ENUM,
+            enum=model.DetectionFunction,
+            column="indicator_function",
+        ),
+        _shown("IndicatorSource", "indicator.source", nullable=True, column="indicator_source"),
+        _shown("Evidence", "evidence_texts", Kind.TEXTS),
+    ),
+    navigations=(
+        Navigation(
+            "Alert",
+            "Alerts",
+            many=False,
+            key="alert_id",
+            target_key="alert_id",
+            key_of="alert_id",
+            nullable=True,
+        ),
+        Navigation(
+            "AlertDefinition",
+            "AlertDefinitions",
+            many=False,
+            key="snapshot.definition_id",
+            key_of="definition.id",
+            nullable=True,
+        ),
+        Navigation(
+            "IndicatorOfCompromise",
+            "IndicatorsOfCompromise",
+            many=False,
+            key="indicator_id",
+            key_of="indicator.id",
+            nullable=True,
+        ),
+    ),
+    extension=True,
+)
+
+WRITTEN = (ALERT_DEFINITION, INDICATOR)
+"""The published sets; clients fill them."""
+ENTITIES = (*WRITTEN, ALERT, DETECTION)
 BY_SET: Mapping[str, Entity] = {entity.set_name: entity for entity in ENTITIES}
 
 ENUMS: tuple[type[StrEnum], ...] = (
@@ -189,8 +359,10 @@ ENUMS: tuple[type[StrEnum], ...] = (
     model.IndicatorType,
     model.DetectionFunction,
     model.GroupBy,
+    model.AlertStatus,
+    model.TimeNote,
 )
-EXTENSION_ENUMS = frozenset({model.GroupBy})
+EXTENSION_ENUMS: frozenset[type[StrEnum]] = frozenset({model.GroupBy, model.AlertStatus, model.TimeNote})
 EXTENSION_MEMBERS: frozenset[StrEnum] = frozenset(
     {
         model.IndicatorType.URL,

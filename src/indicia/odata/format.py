@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from indicia.errors import Detail, IndiciaError, InvalidValue
-from indicia.model import AlertDefinition, Indicator
+from indicia.model import Alert, AlertDefinition, Detection, Indicator
 from indicia.odata.entities import NAMESPACE, Entity
 
 if TYPE_CHECKING:
     from indicia.odata.options import Options
 
+Noun = AlertDefinition | Indicator | Alert | Detection
 WARNINGS = "@indicia.warnings"
 
 
@@ -58,7 +62,7 @@ def level_of(accept: str) -> Level:
 
 def entity(
     described: Entity,
-    noun: AlertDefinition | Indicator,
+    noun: Noun,
     form: Format,
     warnings: Sequence[str] = (),
     *,
@@ -77,7 +81,7 @@ def entity(
 
 def collection(
     described: Entity,
-    nouns: Iterable[AlertDefinition | Indicator],
+    nouns: Iterable[Noun],
     form: Format,
     *,
     count: int | None = None,
@@ -102,7 +106,7 @@ def collection(
 
 def members(
     described: Entity,
-    nouns: Iterable[AlertDefinition | Indicator],
+    nouns: Iterable[Noun],
     form: Format,
     asked: Options | None = None,
     related: Sequence[Mapping[str, Any]] = (),
@@ -115,34 +119,55 @@ def members(
 
 
 def member(
-    described: Entity, noun: AlertDefinition | Indicator, form: Format, asked: Options | None = None
+    described: Entity, noun: Noun, form: Format, asked: Options | None = None
 ) -> dict[str, Any]:
     """The properties of one entity that were asked for; at level full with its type, id and links before."""
-    chosen = described.properties
-    if asked is not None and asked.select is not None:
-        chosen = tuple(item for item in chosen if item.name in asked.select)
-    plain = {item.name: getattr(noun, item.attribute) for item in chosen}
+    names, values_of = _chosen(described, None if asked is None else asked.select)
+    plain = dict(zip(names, values_of(noun), strict=True))
     if form.level is not Level.FULL:
         return plain
     link = link_of(described, noun, form)
     full: dict[str, Any] = {
         "@odata.type": f"#{NAMESPACE}.{described.name}",
         "@odata.id": link,
-        "@odata.editLink": link,
+        "@odata.etag": etag(described, noun),
+        **({"@odata.editLink": link} if described.bulk else {"@odata.readLink": link}),
     }
     for way in described.navigations:
         full[f"{way.name}@odata.navigationLink"] = f"{link}/{way.name}"
     return full | plain
 
 
-def link_of(described: Entity, noun: AlertDefinition | Indicator, form: Format) -> str:
+@lru_cache(maxsize=256)
+def _chosen(described: Entity, select: tuple[str, ...] | None) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+    """The names of the properties that are shown, and what reads their values of a noun."""
+    chosen = [item for item in described.properties if select is None or item.name in select]
+    attributes = [item.attribute for item in chosen]
+    read = attrgetter(*attributes) if attributes else _nothing
+    # Of one name attrgetter gives the value itself, of several a tuple.
+    values_of = read if len(attributes) != 1 else lambda noun: (read(noun),)
+    return tuple(item.name for item in chosen), values_of
+
+
+def _nothing(_noun: object) -> tuple[()]:
+    return ()
+
+
+def etag(described: Entity, noun: Noun) -> str:
+    """A weak ETag of everything that an entity says, and of what it belongs to."""
+    owners = [attrgetter(way.key_of)(noun) for way in described.navigations if way.attribute]
+    state = msgspec.json.encode((described.values_of(noun), owners))
+    return f'W/"{blake2b(state, digest_size=8).hexdigest()}"'
+
+
+def link_of(described: Entity, noun: Noun, form: Format) -> str:
     """The URL of one entity."""
-    return f"{form.root}/{described.set_name}({noun.id})"
+    return f"{form.root}/{described.set_name}({described.key_of(noun)})"
 
 
 def references(
     described: Entity,
-    nouns: Iterable[AlertDefinition | Indicator],
+    nouns: Iterable[Noun],
     form: Format,
     *,
     count: int | None = None,
@@ -160,7 +185,7 @@ def references(
     return content
 
 
-def reference(described: Entity, noun: AlertDefinition | Indicator, form: Format) -> dict[str, Any]:
+def reference(described: Entity, noun: Noun, form: Format) -> dict[str, Any]:
     """A reference to one entity."""
     content = {} if form.level is Level.NONE else {"@odata.context": f"{form.root}/$metadata#$ref"}
     return content | {"@odata.id": link_of(described, noun, form)}

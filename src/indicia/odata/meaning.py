@@ -98,7 +98,7 @@ class Meaning:
         return node.value
 
     def _member(self, node: Member, bound: Mapping[str, Noun]) -> Value:
-        value = getattr(_walk(bound[node.variable], node.steps), node.described.attribute)
+        value = node.described.of(_walk(bound[node.variable], node.steps))
         if isinstance(value, datetime):
             return literals.micros(value)
         return str(value) if isinstance(value, StrEnum) else value

@@ -14,6 +14,7 @@ from indicia.odata.entities import (
     EXTENSION_ENUMS,
     EXTENSION_MEMBERS,
     NAMESPACE,
+    WRITTEN,
     Action,
     Entity,
     Kind,
@@ -54,7 +55,7 @@ def csdl() -> bytes:
         _entity(types, entity)
     _container(types)
     actions = SubElement(services, "Schema", {"Namespace": ACTIONS_NAMESPACE, "xmlns": EDM})
-    for entity in ENTITIES:
+    for entity in WRITTEN:
         for action in entity.actions:
             _action(actions, entity, action)
     indent(edmx)
@@ -79,12 +80,16 @@ def _entity(schema: Element, entity: Entity) -> None:
         _property(made, described)
     for way in entity.navigations:
         target = next(other for other in ENTITIES if other.set_name == way.target)
-        partner = next(back.name for back in target.navigations if back.target == entity.set_name)
+        partner = next((back.name for back in target.navigations if back.target == entity.set_name), None)
         kind = f"{NAMESPACE}.{target.name}"
         attributes = {"Name": way.name, "Type": f"Collection({kind})" if way.many else kind}
         if not way.many:
-            attributes["Nullable"] = "false"
-        SubElement(made, "NavigationProperty", {**attributes, "Partner": partner})
+            attributes["Nullable"] = _word(way.nullable)
+        if partner is not None:
+            attributes["Partner"] = partner
+        SubElement(made, "NavigationProperty", attributes)
+    if entity.extension:
+        _annotate_extension(made)
 
 
 def _property(entity: Element, described: Property) -> None:

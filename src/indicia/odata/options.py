@@ -338,7 +338,7 @@ def _expanded(tokens: Tokens, entity: Entity) -> tuple[Navigation, ...]:
 
 
 def _expansion(tokens: Tokens, way: Navigation, outer: expressions.Context, depth: int) -> Expansion:
-    target = outer.sets[way.target]
+    target = outer.target(way)
     given = _nested(tokens) if tokens.at("(") else {}
     try:
         options = _options(given, replace(outer, entity=target), depth + 1)

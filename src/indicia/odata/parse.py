@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NoReturn
 
+from indicia.errors import Forbidden
 from indicia.odata import constants, functions, literals
 from indicia.odata.entities import BY_SET, NAMESPACE, Entity, Navigation, Property
+from indicia.odata.entities import Kind as PropertyKind
 from indicia.odata.functions import NUMERIC, Function, Type
 from indicia.odata.tokens import Kind, Token, Tokens
 from indicia.odata.tree import (
@@ -111,7 +113,14 @@ class Context:
     now: datetime
     bounds: Bounds
     sets: Mapping[str, Entity]
-    """Where navigations lead."""
+    """Where navigations may lead: the sets that the caller may read."""
+
+    def target(self, way: Navigation) -> Entity:
+        """What a navigation leads to. Raises Forbidden where the caller may not read that."""
+        found = self.sets.get(way.target)
+        if found is None:
+            raise Forbidden(f"the token lacks the role for {way.target}, where {way.name} leads")
+        return found
 
 
 def context(
@@ -445,7 +454,7 @@ class _Parser:
             if not self.tokens.take("/"):
                 self.whole(token)
             steps.append(way)
-            entity = self.within.sets[way.target]
+            entity = self.within.target(way)
             token = self.named()
 
     def property_at(
@@ -453,6 +462,8 @@ class _Parser:
     ) -> _Piece:
         if self.tokens.at("/"):
             self.tokens.later(self.tokens.current.column, f"a path below {described.name}")
+        if described.kind is PropertyKind.TEXTS:
+            self.tokens.later(column, f"{described.name}, a collection of texts, in an expression")
         return self.grown(Member(variable, steps, described), column)
 
     def unknown(self, entity: Entity, token: Token) -> NoReturn:
@@ -491,7 +502,7 @@ class _Parser:
         if variable.text in self.variables or "." in variable.text or variable.text.startswith("$"):
             self.fail(variable.column, f"{variable.text[:80]!r} cannot be the name of a new variable")
         self.tokens.expect(":", " after the variable, as any(x:x/Id eq 1)")
-        self.variables[variable.text] = self.within.sets[found.navigation.target]
+        self.variables[variable.text] = self.within.target(found.navigation)
         inner = self.boolean(self.expression(0), "any and all")
         del self.variables[variable.text]
         self.tokens.expect(")", " or an operator")
@@ -506,7 +517,7 @@ class _Parser:
             self.tokens.later(option.column, f"{option.text[:80]} of $count")
         self.tokens.expect("=", " after $filter")
         outer, variable = self.implicit, f"$count{self.collections}"
-        self.implicit, self.variables[variable] = variable, self.within.sets[found.navigation.target]
+        self.implicit, self.variables[variable] = variable, self.within.target(found.navigation)
         inner = self.boolean(self.expression(0), "the filter of $count")
         self.implicit = outer
         del self.variables[variable]

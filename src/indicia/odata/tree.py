@@ -203,7 +203,7 @@ def nullable(node: Expression) -> bool:
         case Literal():
             return node.value is None
         case Member():
-            return node.described.nullable
+            return node.described.nullable or any(step.nullable for step in node.steps)
         case Call():
             return node.function.partial or any(nullable(argument) for argument in node.arguments)
         case Not():

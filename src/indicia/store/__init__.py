@@ -23,7 +23,7 @@ from indicia.store.nouns import (
     SigningKey,
     Tenant,
 )
-from indicia.store.queries import Page
+from indicia.store.queries import Page, Within
 from indicia.store.store import Store
 from indicia.store.tenant import TenantStore
 
@@ -42,4 +42,5 @@ __all__ = [
     "Store",
     "Tenant",
     "TenantStore",
+    "Within",
 ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
 
 from indicia import triage
 from indicia.errors import NotFound
@@ -48,16 +51,13 @@ def page(
     if definition_uid is not None:
         of_it = scope.select(snapshots, snapshots.c.id).where(snapshots.c.uid == definition_uid)
         query = query.where(alerts.c.snapshot_id.in_(of_it))
-    found = scope.rows(query)
-    owners = _owners(scope, (row.snapshot_id for row in found))
-    return [rows.alert(row, owners[row.snapshot_id], tenant_uid) for row in found]
+    return nouns(scope, scope.rows(query), tenant_uid)
 
 
 def by_id(scope: Scope, tenant_uid: str, ids: Iterable[str]) -> dict[str, Alert]:
     """Those of the alert ids that exist."""
     found = scope.rows_in(scope.select(alerts), alerts.c.alert_id, ids)
-    owners = _owners(scope, (row.snapshot_id for row in found))
-    return {row.alert_id: rows.alert(row, owners[row.snapshot_id], tenant_uid) for row in found}
+    return {alert.id: alert for alert in nouns(scope, found, tenant_uid)}
 
 
 def one(scope: Scope, tenant_uid: str, number_or_id: int | str) -> Alert:
@@ -66,7 +66,7 @@ def one(scope: Scope, tenant_uid: str, number_or_id: int | str) -> Alert:
     row = scope.row(scope.select(alerts).where(column == number_or_id))
     if row is None:
         raise NotFound(f"there is no alert {number_or_id}")
-    return rows.alert(row, _owners(scope, [row.snapshot_id])[row.snapshot_id], tenant_uid)
+    return nouns(scope, [row], tenant_uid)[0]
 
 
 def detections_page(
@@ -78,9 +78,7 @@ def detections_page(
         query = query.where(detections.c.alert_id == alert_id)
     if raises is not None:
         query = query.where(detections.c.raises == raises)
-    found = scope.rows(query)
-    owners = _owners(scope, (row.snapshot_id for row in found))
-    return [(row.id, rows.detection(row, owners[row.snapshot_id], tenant_uid)) for row in found]
+    return [(found.number, found) for found in detection_nouns(scope, scope.rows(query), tenant_uid)]
 
 
 def change_status(scope: Scope, tenant_uid: str, number_or_id: int | str, status: AlertStatus) -> Alert:
@@ -172,6 +170,18 @@ def _keep(scope: Scope, alert: Alert, now: datetime) -> Alert:
     values = rows.alert_values(alert) | {"last_modified_at": rows.micros(now)}
     scope.update(alerts, alerts.c.alert_id == alert.id, **values)
     return replace(alert, last_modified_at=now)
+
+
+def nouns(scope: Scope, found: Sequence[Row[Any]], tenant_uid: str = "") -> list[Alert]:
+    """Rows of alerts with their definitions as they were."""
+    owners = _owners(scope, (row.snapshot_id for row in found))
+    return [rows.alert(row, owners[row.snapshot_id], tenant_uid) for row in found]
+
+
+def detection_nouns(scope: Scope, found: Sequence[Row[Any]], tenant_uid: str = "") -> list[Detection]:
+    """Rows of detections with their definitions as they were."""
+    owners = _owners(scope, (row.snapshot_id for row in found))
+    return [rows.detection(row, owners[row.snapshot_id], tenant_uid) for row in found]
 
 
 def _owners(scope: Scope, numbers: Iterable[int]) -> dict[int, AlertDefinition]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import true
+from sqlalchemy import Row, true
 
 from indicia.errors import InvalidValue, NotFound
 from indicia.model import AlertDefinition, Indicator, Quotas
@@ -37,7 +37,11 @@ def page(scope: Scope, after: int, limit: int, definition_id: int | None) -> lis
     query = scope.select(table).where(table.c.id > after).order_by(table.c.id).limit(limit)
     if definition_id is not None:
         query = query.where(table.c.definition_id == definition_id)
-    found = scope.rows(query)
+    return nouns(scope, scope.rows(query))
+
+
+def nouns(scope: Scope, found: Sequence[Row[Any]]) -> list[Indicator]:
+    """Rows with the definitions that they belong to."""
     owners = definitions.by_id(scope, (row.definition_id for row in found))
     return [rows.indicator(row, owners[row.definition_id]) for row in found]
 

@@ -36,12 +36,11 @@ from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.selectable import FromClause, NamedFromClause
 from sqlalchemy.types import NullType, TypeEngine
 
-from indicia.model import AlertDefinition, Indicator
 from indicia.odata import tree
-from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity, Navigation
+from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, INDICATOR, Entity, Navigation
 from indicia.odata.functions import Type
 from indicia.odata.tree import Comparison, Expression, Order, Query, Value
-from indicia.store import counting, definitions, rows, tables
+from indicia.store import alerts, counting, indicators, rows, tables
 from indicia.store.scope import Scope
 
 T = TypeVar("T")
@@ -52,9 +51,10 @@ _FAN = 8
 _TABLES: Mapping[str, Table] = {
     ALERT_DEFINITION.set_name: tables.definitions,
     INDICATOR.set_name: tables.indicators,
+    ALERT.set_name: tables.alerts,
+    DETECTION.set_name: tables.detections,
 }
-_OWNER = "definition_id"
-"""The column by which an indicator belongs to its definition: the one way between the two sets."""
+_SNAPSHOT = "snapshot."
 
 _SQL_TYPES: Mapping[Type, TypeEngine[Any]] = {
     Type.NULL: NullType(),
@@ -83,39 +83,43 @@ class Page(Generic[T]):
     """The sort keys of the last one where more follow; None on the last page."""
 
 
-def definition_page(scope: Scope, query: Query) -> Page[AlertDefinition]:
-    """The alert definitions that a query selects."""
-    found, last = _page(scope, ALERT_DEFINITION, query, None)
-    return Page([rows.definition(row) for row in found], last)
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The collection that a navigation leads to from one entity."""
+
+    column: str
+    """Of the set's table: `Navigation.target_key`."""
+    value: int | str
 
 
-def indicator_page(scope: Scope, query: Query, definition_id: int | None) -> Page[Indicator]:
-    """The indicators that a query selects, of one definition or of all."""
-    found, last = _page(scope, INDICATOR, query, definition_id)
-    owners = definitions.by_id(scope, (row.definition_id for row in found))
-    return Page([rows.indicator(row, owners[row.definition_id]) for row in found], last)
+def page(scope: Scope, entity: Entity, query: Query, within: Within | None = None) -> Page[Any]:
+    """The entities that a query selects, as nouns."""
+    found = scope.rows(statement(scope, entity, query, within))
+    shown = found[: query.limit]
+    more = len(found) > len(shown) > 0
+    count_of_keys = len(query.order) or 1
+    last = tuple(shown[-1][-count_of_keys:]) if more else None
+    return Page(_NOUNS[entity.set_name](scope, shown), last)
 
 
-def indicator_pages(
-    scope: Scope, query: Query, definition_ids: Iterable[int], *, counted: bool
-) -> dict[int, tuple[Page[Indicator], int | None]]:
-    """For each definition the page of its indicators, and how many there are where that is asked for."""
-    return {
-        number: (
-            indicator_page(scope, query, number),
-            count(scope, INDICATOR, query.where, number) if counted else None,
-        )
-        for number in definition_ids
-    }
-
-
-def count(scope: Scope, entity: Entity, where: Expression | None, definition_id: int | None = None) -> int:
-    """How many entities a filter keeps."""
-    if where is None and definition_id is None:
-        have = counting.counts(scope)
-        return have.definitions if entity is ALERT_DEFINITION else have.indicators
+def nouns(scope: Scope, entity: Entity, column: str, values: Iterable[int | str]) -> list[Any]:
+    """The entities that hold one of the values in a column."""
     table = _TABLES[entity.set_name]
-    statement = _narrowed(scope.select(table, func.count()), _Compiler(scope, table), where, definition_id)
+    wanted = list(values)
+    chosen = scope.select(table)
+    if len(wanted) == 1:
+        found = scope.rows(chosen.where(table.c[column] == wanted[0]))
+    else:
+        found = scope.rows_in(chosen, table.c[column], wanted)
+    return _NOUNS[entity.set_name](scope, found)
+
+
+def count(scope: Scope, entity: Entity, where: Expression | None, within: Within | None = None) -> int:
+    """How many entities a filter keeps."""
+    table = _TABLES[entity.set_name]
+    if where is None and within is None:
+        return int(getattr(counting.counts(scope), table.name))
+    statement = _narrowed(scope.select(table, func.count()), _Compiler(scope, table), where, within)
     row = scope.row(statement)
     return 0 if row is None else int(row[0])
 
@@ -125,7 +129,7 @@ def condition(scope: Scope, entity: Entity, where: Expression) -> Sql:
     return _Compiler(scope, _TABLES[entity.set_name]).sql(where)
 
 
-def statement(scope: Scope, entity: Entity, query: Query, definition_id: int | None = None) -> Select[Any]:
+def statement(scope: Scope, entity: Entity, query: Query, within: Within | None = None) -> Select[Any]:
     """The query in SQL, for one row more than its limit; its last columns are the sort keys."""
     table = _TABLES[entity.set_name]
     compiler = _Compiler(scope, table)
@@ -133,29 +137,18 @@ def statement(scope: Scope, entity: Entity, query: Query, definition_id: int | N
     keys = [compiler.sort_key(item.key) for item in order]
     labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
     chosen = scope.select(table, *table.c, *labelled)
-    chosen = _narrowed(chosen, compiler, query.where, definition_id)
+    chosen = _narrowed(chosen, compiler, query.where, within)
     if query.after is not None:
         chosen = chosen.where(_beyond(order, keys, query.after))
     chosen = chosen.order_by(*(_direction(item, key) for item, key in zip(order, keys, strict=True)))
     return chosen.limit(query.limit + 1).offset(query.skip or None)
 
 
-def _page(
-    scope: Scope, entity: Entity, query: Query, definition_id: int | None
-) -> tuple[Sequence[Row[Any]], tuple[Value, ...] | None]:
-    found = scope.rows(statement(scope, entity, query, definition_id))
-    shown = found[: query.limit]
-    if len(found) == len(shown) or not shown:
-        return shown, None
-    count_of_keys = len(query.order) or 1
-    return shown, tuple(shown[-1][-count_of_keys:])
-
-
 def _narrowed(
-    chosen: Select[Any], compiler: _Compiler, where: Expression | None, definition_id: int | None
+    chosen: Select[Any], compiler: _Compiler, where: Expression | None, within: Within | None
 ) -> Select[Any]:
-    if definition_id is not None:
-        chosen = chosen.where(tables.indicators.c[_OWNER] == definition_id)
+    if within is not None:
+        chosen = chosen.where(compiler.bound[tree.IT].c[within.column] == within.value)
     return chosen if where is None else chosen.where(compiler.sql(where))
 
 
@@ -188,6 +181,14 @@ def _compared(item: Order, key: Sql, value: Value) -> tuple[Sql, Sql]:
     return (or_(lower, key.is_(None)) if tree.nullable(item.key) else lower), key == bound
 
 
+_NOUNS: Mapping[str, Callable[[Scope, Sequence[Row[Any]]], list[Any]]] = {
+    ALERT_DEFINITION.set_name: lambda _scope, found: [rows.definition(row) for row in found],
+    INDICATOR.set_name: indicators.nouns,
+    ALERT.set_name: alerts.nouns,
+    DETECTION.set_name: alerts.detection_nouns,
+}
+
+
 def _false() -> Sql:
     return literal(False, Boolean())
 
@@ -206,10 +207,10 @@ class _Compiler:
         self.bound: dict[str, FromClause] = {tree.IT: table}
         self.aliases = 0
 
-    def alias(self, way: Navigation) -> NamedFromClause[Any]:
-        """The table that a way leads to, under a name of its own within the query."""
+    def alias(self, table: Table) -> NamedFromClause[Any]:
+        """The table under a name of its own within the query."""
         self.aliases += 1
-        return _alias(_TABLES[way.target], self.aliases)
+        return _alias(table, self.aliases)
 
     def sql(self, node: Expression) -> Sql:
         """A node in SQL, null where its meaning is null."""
@@ -227,18 +228,28 @@ class _Compiler:
         return literal(node.value, _SQL_TYPES.get(node.kind, _INTEGER))
 
     def member(self, node: tree.Member) -> Sql:
-        return self.column(node.variable, node.steps, node.described.attribute)
+        return self.column(node.variable, node.steps, node.described.stored)
 
     def column(self, variable: str, steps: Sequence[Navigation], name: str) -> Sql:
         """A column of what the steps lead to; each step is a sub-query of the one row."""
         if not steps:
-            return self.bound[variable].c[name]
-        key = self.column(variable, steps[:-1], _OWNER)
-        if name == "id":
+            return self.inside(self.bound[variable], name)
+        step = steps[-1]
+        key = self.column(variable, steps[:-1], step.key)
+        if name == step.target_key and not step.nullable:
             return key
-        target = self.alias(steps[-1])
-        chosen = self.scope.select(target, target.c[name]).where(target.c.id == key)
+        target = self.alias(_TABLES[step.target])
+        chosen = self.scope.select(target, self.inside(target, name)).where(target.c[step.target_key] == key)
         return chosen.correlate_except(target).scalar_subquery()
+
+    def inside(self, table: FromClause, name: str) -> Sql:
+        """A column of a table, or of the snapshot that its row refers to."""
+        if not name.startswith(_SNAPSHOT):
+            return table.c[name]
+        kept = self.alias(tables.snapshots)
+        chosen = self.scope.select(kept, kept.c[name.removeprefix(_SNAPSHOT)])
+        chosen = chosen.where(kept.c.id == table.c.snapshot_id)
+        return chosen.correlate_except(kept).scalar_subquery()
 
     def call(self, node: tree.Call) -> Sql:
         given = [self.operand(argument) for argument in node.arguments]
@@ -313,9 +324,9 @@ class _Compiler:
     def related(self, node: tree.Quantified | tree.Count) -> tuple[Select[Any], FromClause, Sql | None]:
         """The rows of a collection, their table, and the predicate: true or false, never null."""
         of = node.collection
-        target = self.alias(of.navigation)
-        owner = self.column(of.variable, of.steps, "id")
-        inner = self.scope.select(target, target.c.id).where(target.c[_OWNER] == owner)
+        target = self.alias(_TABLES[of.navigation.target])
+        owner = self.column(of.variable, of.steps, of.navigation.key)
+        inner = self.scope.select(target, target.c.id).where(target.c[of.navigation.target_key] == owner)
         if node.predicate is None:
             return inner, target, None
         self.bound[node.variable] = target

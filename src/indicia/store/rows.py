@@ -283,6 +283,8 @@ def detection(row: Row[Any], owner: AlertDefinition, tenant_uid: str) -> Detecti
         schema=row.schema,
         tenant=tenant_uid,
         window=row.window,
+        number=row.id,
+        recorded_at=when(row.recorded_at),
     )
 
 

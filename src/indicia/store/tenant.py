@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection
 
 from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Indicator, Quotas
-from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
+from indicia.odata.entities import Entity
 from indicia.odata.tree import Expression, Query
 from indicia.store import alerts, clients, counting, credentials, definitions, imports, indicators, queries
 from indicia.store.definitions import Changes as DefinitionChanges
@@ -27,6 +28,7 @@ from indicia.store.nouns import (
     Secret,
     Tenant,
 )
+from indicia.store.queries import Page, Within
 from indicia.store.scope import Scope
 
 PAGE = 1000
@@ -248,32 +250,33 @@ class TenantStore:
 
     # Queries; each is InputError after QUERY_SECONDS
 
-    def select_definitions(self, query: Query) -> queries.Page[AlertDefinition]:
-        """The alert definitions that a query of `odata` selects, in its order."""
+    def select(self, entity: Entity, query: Query, within: Within | None = None) -> Page[Any]:
+        """What a query of `odata` selects of a set, in its order: of the whole set, or within one entity."""
         with self._querying() as scope:
-            return queries.definition_page(scope, query)
+            return queries.page(scope, entity, query, within)
 
-    def select_indicators(self, query: Query, definition_id: int | None = None) -> queries.Page[Indicator]:
-        """The indicators that a query selects, of one definition or of all."""
+    def select_each(
+        self, entity: Entity, query: Query, within: Iterable[Within], *, counted: bool = False
+    ) -> list[tuple[Page[Any], int | None]]:
+        """For each place what a query selects within it, and how many it keeps if `counted`."""
         with self._querying() as scope:
-            return queries.indicator_page(scope, query, definition_id)
+            return [
+                (
+                    queries.page(scope, entity, query, place),
+                    queries.count(scope, entity, query.where, place) if counted else None,
+                )
+                for place in within
+            ]
 
-    def select_indicators_of(
-        self, definition_ids: Iterable[int], query: Query, *, counted: bool = False
-    ) -> dict[int, tuple[queries.Page[Indicator], int | None]]:
-        """For each definition those that a query selects of it, and how many it keeps if `counted`."""
+    def count(self, entity: Entity, where: Expression | None = None, within: Within | None = None) -> int:
+        """How many entities of a set a filter keeps."""
         with self._querying() as scope:
-            return queries.indicator_pages(scope, query, definition_ids, counted=counted)
+            return queries.count(scope, entity, where, within)
 
-    def count_definitions(self, where: Expression | None = None) -> int:
-        """How many alert definitions a filter keeps."""
-        with self._querying() as scope:
-            return queries.count(scope, ALERT_DEFINITION, where)
-
-    def count_indicators(self, where: Expression | None = None, definition_id: int | None = None) -> int:
-        """How many indicators a filter keeps, of one definition or of all."""
-        with self._querying() as scope:
-            return queries.count(scope, INDICATOR, where, definition_id)
+    def find(self, entity: Entity, column: str, values: Iterable[int | str]) -> list[Any]:
+        """The entities of a set that hold one of the values in a column, as `id`; in no order."""
+        with self._reading() as scope:
+            return queries.nouns(scope, entity, column, values)
 
     # Counts and clients
 

@@ -7,6 +7,6 @@ from indicia.telemetry.events import Malformed, events
 from indicia.telemetry.lines import Selection, Sieve
 from indicia.telemetry.schema import Schema, schemas
 from indicia.telemetry.slices import pieces
-from indicia.telemetry.sources import Source, sources
+from indicia.telemetry.sources import Change, Source, sources
 
-__all__ = ["Malformed", "Schema", "Selection", "Sieve", "Source", "events", "pieces", "schemas", "sources"]
+__all__ = ["Change", "Malformed", "Schema", "Selection", "Sieve", "Source", "events", "pieces", "schemas", "sources"]

@@ -1,7 +1,7 @@
-"""Where bytes come from: files, folders, globs and standard input, decompressed as they are read.
+"""Where bytes come from: files, folders, globs, zip archives and standard input, decompressed as they are read.
 
-`.gz` and `.zst` are known by their first bytes, whatever the name says: several members or frames behind one
-another are one stream, and what lies before a damage is still given.
+Compressed bytes are known by their first ones, whatever the name says (`inflate`); a zip archive stands for
+its members (`archives`).
 """
 
 from __future__ import annotations
@@ -11,27 +11,20 @@ import io
 import os
 import stat
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
-
-import zstandard
+from typing import IO, TYPE_CHECKING
 
 from indicia.errors import InputError
+from indicia.telemetry import archives, inflate
 
 if TYPE_CHECKING:
     from indicia.telemetry.records import Part
 
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_SKIPPABLE = b"\x2a\x4d\x18"
-"""Bytes 2 to 4 of a zstd frame that holds no data (pzstd begins with one)."""
-_SLICE = 512
-"""Compressed bytes that are taken at once: even of a bomb they give no more than 16 MiB."""
-_WINDOW = 1 << 27
-"""The largest window of a zstd frame, in bytes: what `zstd --long` writes."""
+_THREADED = 1 << 18
+"""Compressed bytes from which on a thread is worth its start."""
 
 
 @dataclass(frozen=True)
@@ -50,109 +43,77 @@ class Source:
     """How a piece is to be read; None: this is all of it."""
     mark: tuple[int, int, int] | None = None
     """Size, time of change and inode of a file when it was found."""
+    member: archives.Member | None = None
+    """What of an archive this is; None: `path` is no archive."""
+    fault: str | None = None
+    """Why it cannot be read, where that is known already; `open` tells."""
+    held: bytes | None = field(default=None, repr=False)
+    """The bytes themselves, where they lie in memory and in no file."""
 
-    def has_changed(self) -> bool:
-        """Whether the file is another one now, or has grown or shrunk, since it was found."""
-        return self.path is not None and self.mark is not None and self.mark != _mark(self.path)
+    def change(self) -> Change | None:
+        """What became of the file since it was found: nothing, more at its end, or another file."""
+        if self.path is None or self.mark is None:
+            return None
+        now = _mark(self.path)
+        if now == self.mark:
+            return None
+        grown = now is not None and now[0] > self.mark[0] and now[2] == self.mark[2]
+        return Change.GREW if grown else Change.OTHER
 
     @property
     def stem(self) -> str:
         """The file's name up to its first dot: what names the path of a Zeek line in no other way."""
-        return Path(self.name).name.split(".", 1)[0]
+        name = self.member.name if self.member is not None else self.name
+        return Path(name).name.split(".", 1)[0]
 
     def open(self, progress: Callable[[int], None] | None = None) -> io.BufferedReader:
         """The bytes, decompressed; `progress` hears how many bytes of the disk were read since last.
 
-        Raises InputError with the name where it cannot be opened. Reading raises OSError where compressed
-        data is damaged or has no end, after everything before that was given.
+        What is no piece, not compressed and in a regular file can be read in any order. Raises InputError with
+        the name where it cannot be opened. Reading raises OSError where compressed data is damaged or has no
+        end, after what came before that was given.
         """
+        counted = _Counted(self._raw(), self._bound())
+        stream = io.BufferedReader(counted, inflate.BLOCK)
+        ahead = self.path is not None and (self.size or 0) >= _THREADED
+        made: inflate.Inflated | None = None
+        if self.member is not None:
+            made = inflate.Inflated(stream, archives.unpacked(stream, self.member), "zip", ahead=ahead)
+            stream = io.BufferedReader(made, inflate.BLOCK)
+        if self.part is None and (form := inflate.form_of(stream.peek(10)[:10])):
+            made = inflate.Inflated(stream, inflate.blocks(stream, form), form, ahead=ahead)
+            stream = io.BufferedReader(made, inflate.BLOCK)
+        # Told by who is read from, in its thread, however far the thread that decompresses is ahead.
+        (made or counted).tell_of(counted, progress)
+        return stream
+
+    def _raw(self) -> IO[bytes]:
+        if self.fault is not None:
+            raise InputError(self.fault, place=self.name)
+        if self.held is not None:
+            return io.BytesIO(self.held)
+        if self.path is None:
+            return sys.stdin.buffer
         try:
-            raw: IO[bytes] = sys.stdin.buffer if self.path is None else self.path.open("rb", buffering=0)
-            if self.start:
-                raw.seek(self.start)
+            file = self.path.open("rb", buffering=0)
+            if self.member is not None:
+                archives.begin(file, self.member)
+            elif self._bound() is not None:
+                file.seek(self.start)
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", place=self.name) from None
-        left = None if self.part is None else self.size
-        counted: io.BufferedReader = io.BufferedReader(_Counted(raw, progress, left), 1 << 20)
-        if self.part is not None:
-            return counted
-        head = counted.peek(4)[:4]
-        if not is_compressed(head):
-            return counted
-        if head.startswith(_GZIP):
-            return io.BufferedReader(_Inflated(counted, "gzip", lambda: zlib.decompressobj(31)), 1 << 20)
-        frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        return io.BufferedReader(_Inflated(counted, "zstd", frames.decompressobj), 1 << 20)
+            raise InputError(f"cannot be read: {error.strerror or error}", place=self.name) from None
+        return file
+
+    def _bound(self) -> int | None:
+        """How many bytes of the file are ours; None: all of them."""
+        if self.member is not None:
+            return self.member.size
+        return self.size if self.part is not None and self.part.rows is None else None
 
 
 def is_compressed(head: bytes) -> bool:
     """Whether these first bytes are of a form that `Source.open` decompresses."""
-    return (
-        head.startswith(_GZIP) or head[:4] == _ZSTD or (head[1:4] == _SKIPPABLE and 0x50 <= head[0] <= 0x5F)
-    )
-
-
-class _Member(Protocol):
-    """What zlib and zstandard give for one gzip member or zstd frame."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-class _Inflated(io.RawIOBase):
-    """Compressed bytes as they were before; memory stays bounded whatever they expand to."""
-
-    def __init__(self, raw: io.BufferedReader, form: str, member: Callable[[], _Member]) -> None:
-        self._raw = raw
-        self._form = form
-        self._make = member
-        self._member = member()
-        self._begun = False
-        self._left = b""
-        self._ready = bytearray()
-        self._damage: OSError | None = None
-        self._ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while len(self._ready) < len(buffer) and not self._ended:
-            try:
-                self._take()
-            except (OSError, zlib.error, zstandard.ZstdError) as error:
-                self._damage = OSError(f"damaged {self._form} data: {error}")
-                self._ended = True
-        if not self._ready and self._damage is not None:
-            raise self._damage
-        given = min(len(buffer), len(self._ready))
-        buffer[:given] = self._ready[:given]
-        del self._ready[:given]
-        return given
-
-    def _take(self) -> None:
-        """One slice of input, of a new member where the last one has ended."""
-        data = self._left or self._raw.read(_SLICE)
-        self._left = b""
-        if self._member.eof:
-            data = data.lstrip(b"\0") if self._form == "gzip" else data  # padding of tapes
-            if data:
-                self._member, self._begun = self._make(), False
-        if data:
-            self._begun = True
-            self._ready += self._member.decompress(data)
-            self._left = self._member.unused_data
-        elif not self._raw.peek(1):
-            self._ended = True
-            if self._begun and not self._member.eof:
-                raise OSError("it ends in the middle")
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+    return inflate.form_of(head) is not None
 
 
 class _Counted(io.RawIOBase):
@@ -162,9 +123,25 @@ class _Counted(io.RawIOBase):
         self._raw = raw
         self._progress = progress
         self._left = left
+        self._taken = 0
+
+    def taken(self) -> int:
+        """Bytes read so far."""
+        return self._taken
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return self._left is None and self._raw is not sys.stdin.buffer and self._raw.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        if not self.seekable():
+            raise io.UnsupportedOperation("seek")
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell() if self.seekable() else self._taken
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self._left is not None:
@@ -179,6 +156,7 @@ class _Counted(io.RawIOBase):
             )
             size = len(data)
             buffer[:size] = data
+        self._taken += size
         if self._left is not None:
             self._left -= size
         if self._progress is not None and size:
@@ -192,26 +170,42 @@ class _Counted(io.RawIOBase):
 
 
 def sources(paths: Sequence[str]) -> list[Source]:
-    """Files, folders with all below them, globs, `-`; a file that two paths name comes once.
+    """Files, folders with all below them, globs, `-`; a file that two paths name comes once, a zip archive as
+    its members.
 
     Of a folder, in the order of names: what begins with a dot, links to folders, and what is no file
     (sockets, pipes) is left out. A pipe that is named itself is read. Raises InputError that names what is
     not there or cannot be read.
     """
-    found: dict[str, Source] = {}
+    found, seen = list[Source](), set[str]()
     for given in paths:
         if given == "-":
-            found["-"] = Source("-")
+            found += [] if given in seen else [Source("-")]
+            seen.add(given)
             continue
         try:
             for path in _expand(given):
-                mark = _mark(path)
-                size = mark[0] if mark is not None else None
-                found.setdefault(os.path.realpath(path), Source(str(path), path, size, mark=mark))
+                real = os.path.realpath(path)
+                found += () if real in seen else _sources_of(path)
+                seen.add(real)
         except OSError as error:
             place = error.filename if isinstance(error.filename, str) else given
             raise InputError(f"cannot be read: {error.strerror}", place=place) from None
-    return list(found.values())
+    return found
+
+
+def _sources_of(path: Path) -> Iterator[Source]:
+    """The file, or the members of the archive that it is."""
+    mark = _mark(path)
+    if mark is None or not archives.is_archive(path):
+        yield Source(str(path), path, mark[0] if mark is not None else None, mark=mark)
+        return
+    try:
+        for member in archives.members(path):
+            name = f"{path}!{member.name}"
+            yield Source(name, path, member.size, mark=mark, member=member, fault=member.fault)
+    except ValueError as error:
+        yield Source(str(path), path, mark[0], mark=mark, fault=str(error))
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:

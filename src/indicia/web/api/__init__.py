@@ -6,61 +6,86 @@ from this table.
 
 from __future__ import annotations
 
-from indicia.auth.roles import READERS, WRITERS
-from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity
+from collections.abc import Mapping
+
+from indicia.auth.roles import ALERT_READERS, READERS, WRITERS
+from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, INDICATOR, Entity, Kind
 from indicia.web.api import definitions, indicators, reading, service
 from indicia.web.api.call import ANYONE, Body, Row
 
 _OWNER = "IndicatorsOfCompromise(#)/AlertDefinition"
 """The way from an indicator to its definition; what lies below a definition lies below that too."""
+READERS_OF: Mapping[str, frozenset[str]] = {
+    "AlertDefinitions": READERS,
+    "IndicatorsOfCompromise": READERS,
+    "Alerts": ALERT_READERS,
+    "Detections": ALERT_READERS,
+}
+"""Who may read which set, by its own paths and by navigation."""
 
 
-def _properties(shape: str, described: Entity) -> tuple[Row, ...]:
-    """The rows of every property of an entity: as JSON and as its raw value."""
-    places = [f"{shape}/{item.name}" for item in described.properties]
+def _collection(shape: str, roles: frozenset[str]) -> tuple[Row, ...]:
+    """The rows that read a collection: its page, its count, its references."""
     return (
-        *(Row("GET", place, reading.single, READERS) for place in places),
-        *(Row("GET", f"{place}/$value", reading.raw_value, READERS) for place in places),
+        Row("GET", shape, reading.collection, roles),
+        Row("GET", f"{shape}/$count", reading.count, roles),
+        Row("GET", f"{shape}/$ref", reading.references, roles),
     )
+
+
+def _entity(shape: str, described: Entity, roles: frozenset[str]) -> tuple[Row, ...]:
+    """The rows that read one entity: itself, its reference, every property as JSON and as its raw value."""
+    places = [(f"{shape}/{item.name}", item) for item in described.properties]
+    return (
+        Row("GET", shape, reading.entity, roles),
+        Row("GET", f"{shape}/$ref", reading.reference, roles),
+        *(Row("GET", place, reading.single, roles) for place, _ in places),
+        *(
+            Row("GET", f"{place}/$value", reading.raw_value, roles)
+            for place, item in places
+            if item.kind is not Kind.TEXTS
+        ),
+    )
+
+
+def _read_only(described: Entity) -> tuple[Row, ...]:
+    """The rows of a set that is only read. A way out of it asks for the roles of where it leads, too."""
+    name = described.set_name
+    rows = [*_collection(name, READERS_OF[name]), *_entity(f"{name}(#)", described, READERS_OF[name])]
+    for way in described.navigations:
+        shape, roles = f"{name}(#)/{way.name}", READERS_OF[name]
+        if way.many:
+            rows += _collection(shape, roles)
+        else:
+            rows += [Row("GET", shape, reading.entity, roles, also=READERS_OF[way.target])]
+    return tuple(rows)
 
 
 ROUTES: tuple[Row, ...] = (
     Row("GET", "", service.document, ANYONE),
     Row("GET", "$metadata", service.metadata, ANYONE),
-    Row("GET", "AlertDefinitions", reading.definitions, READERS),
-    Row("GET", "AlertDefinitions/$count", reading.definition_count, READERS),
-    Row("GET", "AlertDefinitions/$ref", reading.definition_references, READERS),
+    *_collection("AlertDefinitions", READERS),
     Row("POST", "AlertDefinitions", definitions.create, WRITERS, Body.ENTITY),
     Row("DELETE", "AlertDefinitions", definitions.delete_all, WRITERS),
     Row("POST", "AlertDefinitions/Actions.BulkUpload", definitions.upload, WRITERS, Body.BULK),
-    Row("GET", "AlertDefinitions(#)", reading.entity, READERS),
-    Row("GET", "AlertDefinitions(#)/$ref", reading.reference, READERS),
-    *_properties("AlertDefinitions(#)", ALERT_DEFINITION),
-    Row("PATCH", "AlertDefinitions(#)", definitions.change, WRITERS, Body.ENTITY),
-    Row("DELETE", "AlertDefinitions(#)", definitions.delete, WRITERS),
-    Row("GET", "AlertDefinitions(#)/IndicatorsOfCompromise", reading.indicators, READERS),
-    Row("GET", "AlertDefinitions(#)/IndicatorsOfCompromise/$count", reading.indicator_count, READERS),
-    Row("GET", "AlertDefinitions(#)/IndicatorsOfCompromise/$ref", reading.indicator_references, READERS),
+    *_entity("AlertDefinitions(#)", ALERT_DEFINITION, READERS),
+    Row("PATCH", "AlertDefinitions(#)", definitions.change, WRITERS, Body.ENTITY, tagged=True),
+    Row("DELETE", "AlertDefinitions(#)", definitions.delete, WRITERS, tagged=True),
+    *_collection("AlertDefinitions(#)/IndicatorsOfCompromise", READERS),
     Row("GET", "AlertDefinitions(#)/IndicatorsOfCompromise(#)", reading.entity, READERS),
     Row("POST", "AlertDefinitions(#)/Actions.DeleteIOCs", definitions.delete_indicators, WRITERS),
-    Row("GET", "IndicatorsOfCompromise", reading.indicators, READERS),
-    Row("GET", "IndicatorsOfCompromise/$count", reading.indicator_count, READERS),
-    Row("GET", "IndicatorsOfCompromise/$ref", reading.indicator_references, READERS),
+    *_collection("IndicatorsOfCompromise", READERS),
     Row("POST", "IndicatorsOfCompromise", indicators.create, WRITERS, Body.ENTITY),
     Row("DELETE", "IndicatorsOfCompromise", indicators.delete_all, WRITERS),
     Row("POST", "IndicatorsOfCompromise/Actions.BulkUpload", indicators.upload, WRITERS, Body.BULK),
-    Row("GET", "IndicatorsOfCompromise(#)", reading.entity, READERS),
-    Row("GET", "IndicatorsOfCompromise(#)/$ref", reading.reference, READERS),
-    *_properties("IndicatorsOfCompromise(#)", INDICATOR),
-    Row("PATCH", "IndicatorsOfCompromise(#)", indicators.change, WRITERS, Body.ENTITY),
-    Row("DELETE", "IndicatorsOfCompromise(#)", indicators.delete, WRITERS),
-    Row("GET", "IndicatorsOfCompromise(#)/AlertDefinition", reading.entity, READERS),
-    Row("GET", "IndicatorsOfCompromise(#)/AlertDefinition/$ref", reading.reference, READERS),
-    Row("PUT", "IndicatorsOfCompromise(#)/AlertDefinition/$ref", indicators.move, WRITERS, Body.ENTITY),
-    *_properties(_OWNER, ALERT_DEFINITION),
-    Row("GET", f"{_OWNER}/IndicatorsOfCompromise", reading.indicators, READERS),
-    Row("GET", f"{_OWNER}/IndicatorsOfCompromise/$count", reading.indicator_count, READERS),
-    Row("GET", f"{_OWNER}/IndicatorsOfCompromise/$ref", reading.indicator_references, READERS),
+    *_entity("IndicatorsOfCompromise(#)", INDICATOR, READERS),
+    Row("PATCH", "IndicatorsOfCompromise(#)", indicators.change, WRITERS, Body.ENTITY, tagged=True),
+    Row("DELETE", "IndicatorsOfCompromise(#)", indicators.delete, WRITERS, tagged=True),
+    *_entity(_OWNER, ALERT_DEFINITION, READERS),
+    Row("PUT", f"{_OWNER}/$ref", indicators.move, WRITERS, Body.ENTITY, tagged=True),
+    *_collection(f"{_OWNER}/IndicatorsOfCompromise", READERS),
+    *_read_only(ALERT),
+    *_read_only(DETECTION),
 )
 
 LATER: tuple[str, ...] = ("$all", "$batch", "$crossjoin", "$entity")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from indicia.model import AlertDefinition, Indicator
 from indicia.odata import format as odata
-from indicia.odata.entities import Entity
-from indicia.odata.format import Format
+from indicia.odata.entities import BY_SET, Entity
+from indicia.odata.format import Format, Noun
+from indicia.odata.headers import NO_CONDITIONS, NO_PREFERENCES, Conditions, Preferences
 from indicia.odata.paths import Path
 from indicia.store import TenantStore
 
@@ -39,6 +39,10 @@ class Call:
     by: str = ""
     """The client id, for CreatedBy and LastModifiedBy."""
     _tenant: TenantStore | None = None
+    wants: Preferences = NO_PREFERENCES
+    conditions: Conditions = NO_CONDITIONS
+    sets: Mapping[str, Entity] = field(default_factory=lambda: BY_SET)
+    """The sets that the caller may read, where navigations may lead."""
 
     @property
     def tenant(self) -> TenantStore:
@@ -76,30 +80,39 @@ class Row:
     roles: frozenset[str]
     """The caller must have one of them; empty: anyone, without a token."""
     body: Body = Body.NONE
+    also: frozenset[str] = ANYONE
+    """Further roles of which the caller must have one as well."""
+    tagged: bool = False
+    """Whether If-Match and If-None-Match are asked of the one entity that is changed."""
 
 
 NO_CONTENT = Answer(204)
 
 
-def answer(call: Call, content: Mapping[str, Any], status: int = 200) -> Answer:
+def answer(
+    call: Call, content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Answer:
     """A JSON answer in the format that was asked for."""
-    return Answer(status, odata.encode(content), call.form.media_type)
+    return Answer(status, odata.encode(content), call.form.media_type, headers or {})
 
 
 def entity(
-    call: Call,
-    described: Entity,
-    noun: AlertDefinition | Indicator,
-    warnings: Sequence[str] = (),
-    *,
-    created: bool = False,
+    call: Call, described: Entity, noun: Noun, warnings: Sequence[str] = (), *, created: bool = False
 ) -> Answer:
-    """One entity; a created one with its Location."""
-    body = odata.encode(odata.entity(described, noun, call.form, warnings))
-    if not created:
-        return Answer(200, body, call.form.media_type)
-    place = f"{call.form.root}/{described.set_name}({noun.id})"
-    return Answer(201, body, call.form.media_type, {"Location": place})
+    """One entity that was written, or by preference nothing of it; a created one with its Location."""
+    headers = applied(call) | {"ETag": odata.etag(described, noun)}
+    link = odata.link_of(described, noun, call.form)
+    if created:
+        headers["Location"] = link
+    if call.wants.minimal:
+        return Answer(204, headers=headers | {"OData-EntityId": link})
+    return answer(call, odata.entity(described, noun, call.form, warnings), 201 if created else 200, headers)
+
+
+def applied(call: Call) -> dict[str, str]:
+    """The header that says which preferences were followed by a call that writes."""
+    followed = [call.wants.returned] if call.wants.returned else []
+    return {"Preference-Applied": ", ".join(followed)} if followed else {}
 
 
 def place(path: Path) -> str:

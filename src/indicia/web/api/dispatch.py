@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -13,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from indicia.errors import InputError, MethodNotAllowed, NotFound, NotSupported
 from indicia.odata import format as odata
-from indicia.odata import options, paths
-from indicia.odata.entities import BY_SET
+from indicia.odata import headers, options, paths
+from indicia.odata.entities import BY_SET, Entity
 from indicia.settings import Settings
 from indicia.web import intake, problems
-from indicia.web.api import LATER, ROUTES
+from indicia.web.api import LATER, READERS_OF, ROUTES
 from indicia.web.api.call import Answer, Body, Call, Row
 from indicia.web.gate import Caller, Gate
 
@@ -66,10 +67,17 @@ class TiApi:
         if row is None:
             return _not_allowed(request.method, methods)
         form = odata.Format(self._root(request) + "/" + version, _level(request, path))
-        call = Call(path, request.scope["query_string"].decode("latin-1"), form, self._roots(request))
+        call = Call(
+            path,
+            request.scope["query_string"].decode("latin-1"),
+            form,
+            self._roots(request),
+            wants=_wants(request),
+            conditions=_conditions(request, row),
+        )
         answer = await self._run(request, row, call)
-        headers = dict(problems.HEADERS, **answer.headers)
-        return Response(answer.body, answer.status, headers, answer.media_type or None)
+        more = dict(problems.HEADERS, **answer.headers)
+        return Response(answer.body, answer.status, more, answer.media_type or None)
 
     async def _run(self, request: Request, row: Row, call: Call) -> Answer:
         """Admit, read and handle. Only who is admitted may send a body, so reading comes second."""
@@ -86,6 +94,7 @@ class TiApi:
             return None
         caller = self._gate.admit(authorization)
         caller.require(row.roles)
+        caller.require(row.also)
         return caller
 
     def _admit_and_handle(self, row: Row, call: Call, authorization: str | None) -> Answer:
@@ -103,9 +112,32 @@ class TiApi:
 def _handle(row: Row, call: Call, caller: Caller | None, body: bytes) -> Answer:
     if caller is None:
         return row.handler(call)
-    return row.handler(
-        Call(call.path, call.query, call.form, call.roots, body, caller.client_id, caller.tenant)
+    admitted = replace(
+        call, body=body, by=caller.client_id, _tenant=caller.tenant, sets=_sets(caller.roles)
     )
+    return row.handler(admitted)
+
+
+@lru_cache(maxsize=64)
+def _sets(held: frozenset[str]) -> Mapping[str, Entity]:
+    """The sets that one of the roles may read."""
+    return {name: BY_SET[name] for name, asked in READERS_OF.items() if not asked.isdisjoint(held)}
+
+
+def _wants(request: Request) -> headers.Preferences:
+    """What Prefer asks; the versions of the protocol are looked at first."""
+    given = request.headers
+    headers.check_versions(given.get("odata-version"), given.get("odata-maxversion"))
+    asked = given.getlist("prefer")
+    return headers.preferences(asked) if asked else headers.NO_PREFERENCES
+
+
+def _conditions(request: Request, row: Row) -> headers.Conditions:
+    """What If-Match and If-None-Match ask; a change of what has no ETag refuses them."""
+    found = headers.conditions(request.headers.get("if-match"), request.headers.get("if-none-match"))
+    if row.method != "GET" and not row.tagged:
+        found.refuse()
+    return found
 
 
 def _split(request: Request) -> tuple[str, paths.Path]:

@@ -1,0 +1,198 @@
+"""The scan beside what a user would pick instead: the same bytes, the same indicators, turns taken, one table.
+
+    .venv/bin/python -m pip install --group bench
+    .venv/bin/python bench/match.py [--size 256MB] [--repeat 3] [--rows equals,ten,dense,patterns,build,memory]
+        [--folder DIR] [--data ../shared/data]
+
+The data are made from a seed: ECS-like events, one a line, of which one in 10,000 (or in 100) holds one of the
+indicators, in one of three fields. Indicators are addresses, names and SHA-256 in equal parts. Each way runs in
+a process of its own that has its list loaded before the clock starts; only `indicia scan` is measured as a whole
+process, from its start to its exit, with the index built already. The ways take turns, `--repeat` times after
+one that is not counted; the table has medians. A way that finds another number of events than were planted
+ends the bench with 1.
+
+Slow ways read the first part of the same file, and their rate is taken for that of the whole; the table says how
+much they read. `--folder` keeps what was made for the next run. Rows: `equals` 1,000,000 indicators; `ten`
+10,000,000; `dense` one match in 100; `patterns` Contains, StartWith and EndWith; `parquet` 20 columns; `build`
+making and opening an index; `memory` the largest resident set of a scan; `real` the public indicators and
+telemetry of --data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from indicia.match import compiler
+from indicia.match.index import Index
+from peers import made, ways
+from peers.made import DEFINITION, DENSE, EVERY, MILLION, Log
+from peers.turns import Entry, Wrong, compare
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = {"MB": 10**6, "GB": 10**9}
+SLOW, SLOWEST = 200_000_000, 20_000_000
+"""Bytes that slow ways read."""
+
+
+def main() -> int:
+    """Print one table a row."""
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--size", type=size, default=size("256MB"), help="of the events: 256MB, 8GB")
+    arguments.add_argument("--repeat", type=int, default=3)
+    arguments.add_argument("--rows", default="equals,ten,dense,patterns,build,memory")
+    arguments.add_argument("--folder", type=Path, help="where the data are kept  [default: temporary]")
+    arguments.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    given = arguments.parse_args()
+    print(f"{cpu()}, {ways.CORES} cores, Python {sys.version.split()[0]}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="indicia-bench-") as scratch:
+            given.folder = given.folder or Path(scratch)
+            given.folder.mkdir(parents=True, exist_ok=True)
+            for row in given.rows.split(","):
+                ROWS[row](given)
+    except Wrong as error:
+        print(f"WRONG: {error}")
+        return 1
+    return 0
+
+
+def size(text: str) -> int:
+    """`256MB` in bytes."""
+    found = re.fullmatch(r"(\d+)(MB|GB)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError("a number and MB or GB, as 256MB")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def cpu() -> str:
+    """Its name, where the system tells."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "unknown processor"
+    return text.partition("model name")[2].partition(":")[2].partition("\n")[0].strip() or "unknown processor"
+
+
+def there(*entries: tuple[str | None, Entry]) -> list[Entry]:
+    """Those whose package is installed; the others are told."""
+    for need, entry in entries:
+        if need is not None and find_spec(need) is None:
+            print(f"left out: {entry.name} ({need} is not installed: pip install --group bench)")
+    return [entry for need, entry in entries if need is None or find_spec(need) is not None]
+
+
+def with_match(given: argparse.Namespace, every: int) -> Log:
+    """The events for Equals."""
+    return made.log(given.folder, "equals", given.size, every, made.listed(MILLION))
+
+
+def equals(given: argparse.Namespace) -> None:
+    """1,000,000 indicators, every peer."""
+    log, compiled = with_match(given, EVERY), made.index(given.folder, MILLION)
+    rg = Path(sys.executable).with_name("rg")
+    rows = [
+        (None, Entry("`indicia scan`, whole process", partial(ways.whole_scan, compiled), log)),
+        (None, Entry("the same, without start", partial(ways.inside, compiled), log)),
+        (None, Entry("bare kernel, bytes in memory", partial(ways.bare_kernel, compiled), log, ">= 0.8")),
+        ("duckdb", Entry("DuckDB, exact fields", partial(ways.duckdb_join, MILLION), log, ">= 5")),
+        ("polars", Entry("Polars, typed", partial(ways.polars_is_in, MILLION), log, ">= 10")),
+        ("orjson", Entry("Python, orjson and set", partial(ways.orjson_set, MILLION), log.part(SLOW), ">= 20")),
+        (
+            "ahocorasick_rs",
+            Entry("ahocorasick_rs", partial(ways.aho_corasick, all_listed), log.part(SLOW)),
+        ),
+        (None, Entry("`grep -F -f`", partial(ways.grep, ["grep"], MILLION), log.part(SLOWEST))),
+    ]
+    if rg.exists():
+        rows.append((None, Entry("`rg -F -f`", partial(ways.grep, [str(rg)], MILLION), log.part(SLOWEST), ">= 100")))
+    compare("1,000,000 Equals, one event in 10,000 matches", there(*rows), given.repeat)
+
+
+def all_listed() -> list[str]:
+    """The list of a million, flat."""
+    return [value for values in made.listed(MILLION) for value in values]
+
+
+def ten(given: argparse.Namespace) -> None:
+    """10,000,000 indicators beside 1,000,000."""
+    log = with_match(given, EVERY)
+    rows = []
+    for count, goal in ((MILLION, ""), (10 * MILLION, "<= 1.5")):
+        compiled = made.index(given.folder, count)
+        rows.append(Entry(f"`indicia scan`, {count:,}", partial(ways.whole_scan, compiled), log, goal))
+    compiled = made.index(given.folder, 10 * MILLION)
+    rows.append(Entry("bare kernel, 10,000,000", partial(ways.bare_kernel, compiled), log))
+    compare("10,000,000 Equals", rows, given.repeat)
+
+
+def dense(given: argparse.Namespace) -> None:
+    """One match in 100 beside one in 10,000."""
+    compiled = made.index(given.folder, MILLION)
+    rows = [
+        Entry("one event in 10,000", partial(ways.whole_scan, compiled), with_match(given, EVERY)),
+        Entry("one event in 100", partial(ways.whole_scan, compiled), with_match(given, DENSE), "<= 2.5"),
+    ]
+    compare("1,000,000 Equals, one event in 100 matches", rows, given.repeat)
+
+
+def patterns(given: argparse.Namespace) -> None:
+    """A million patterns of each function beside ahocorasick_rs, and ten thousand beside Equals."""
+    for function in made.FUNCTIONS:
+        planted = [made.with_patterns(function, 10_000)]
+        log = made.log(given.folder, function, given.size, EVERY, planted)
+        few, many = (made.pattern_index(given.folder, function, n) for n in (10_000, MILLION))
+        short = log.part(SLOW)
+        automaton = partial(ways.aho_corasick, partial(made.patterns, function, MILLION))
+        rows = [
+            (None, Entry(f"`indicia scan`, 1,000,000 {function}", partial(ways.whole_scan, many), log)),
+            (None, Entry(f"`indicia scan`, 10,000 {function}", partial(ways.whole_scan, few), log)),
+            ("ahocorasick_rs", Entry("ahocorasick_rs, 1,000,000, one thread", automaton, short, ">= 5")),
+        ]
+        compare(f"Patterns, {function}", there(*rows), given.repeat)
+
+
+def build(given: argparse.Namespace) -> None:
+    """Seconds from arrays to the file, bytes an indicator, milliseconds to open."""
+    print("\n| indicators | build from arrays, s | goal | bytes an indicator | goal | open, ms | goal |")
+    print("|---:|---:|---|---:|---|---:|---|")
+    for count, goal in ((MILLION, "<= 1"), (10 * MILLION, "<= 15")):
+        columns, path = made.of_equals(count), given.folder / "built.idx"
+        took = statistics.median(timed(lambda: compiler.write_columns(columns, [DEFINITION], [], path)) for _ in range(3))  # noqa: B023, E501
+        opened = statistics.median(timed(lambda: Index.open(path).close()) for _ in range(9))  # noqa: B023
+        each = path.stat().st_size / count
+        print(f"| {count:,} | {took:.2f} | {goal} | {each:.1f} | <= 40 | {1000 * opened:.1f} | <= 10 |", flush=True)
+        path.unlink()
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+ROWS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "equals": equals,
+    "ten": ten,
+    "dense": dense,
+    "patterns": patterns,
+    "build": build,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
