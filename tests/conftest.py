@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from service import Access, Client, Local, add_access, local
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("127.", "::1", "localhost")
@@ -31,3 +34,28 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("../shared is absent: tests over real data are skipped")
     return folder
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """The service over one store, for the tests of a file that look after themselves."""
+    with local(tmp_path_factory.mktemp("home"), max_body_bytes=4 * 1024 * 1024) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def access(service: Local) -> Access:
+    """Its tenant contoso."""
+    return add_access(service.store, "contoso")
+
+
+@pytest.fixture(scope="module")
+def api(service: Local, access: Access) -> Client:
+    """Calls as contoso."""
+    return service.client(access)
+
+
+@pytest.fixture
+def empty(service: Local, request: pytest.FixtureRequest) -> Client:
+    """Calls as a tenant of the test's own."""
+    return service.client(add_access(service.store, request.node.name))

@@ -63,6 +63,15 @@ def test_the_reference_is_that_of_the_code() -> None:
 
 
 @pytest.mark.full
+def test_the_snippet_of_the_readme_runs(folder: Path) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert run(folder, str(ROOT / "examples" / "sdk_five_steps.py"), "details.json").returncode == 0
+    done = run(folder, "-W", "error", "-c", snippet)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("evil.example 2")
+
+
+@pytest.mark.full
 def test_the_snippets_run_one_after_the_other(folder: Path) -> None:
     assert len(SNIPPETS) >= 5
     shown = []

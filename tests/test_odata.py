@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_type_hints
 from xml.etree import ElementTree as Xml
 
 import pytest
@@ -306,7 +305,7 @@ def test_every_fault_of_a_bulk_upload_is_named_with_its_index() -> None:
     rows[18] = {}
     rows[19] = 5
     with pytest.raises(InvalidValue) as caught:
-        bodies.many(INDICATOR, {"iocs": rows}, ROOTS)
+        bodies.many(INDICATOR, rows, ROOTS)
     assert caught.value.target == "iocs[17].Type"
     assert [item.target for item in caught.value.details] == [
         "iocs[17].Type",
@@ -320,7 +319,7 @@ def test_every_fault_of_a_bulk_upload_is_named_with_its_index() -> None:
 
 def test_no_answer_lists_more_than_a_hundred_faults() -> None:
     with pytest.raises(InvalidValue) as caught:
-        bodies.many(INDICATOR, {"iocs": [{}] * 5000}, ROOTS)
+        bodies.many(INDICATOR, [{}] * 5000, ROOTS)
     assert len(caught.value.details) == bodies.FAULT_LIMIT
 
 
@@ -337,13 +336,13 @@ def test_no_answer_lists_more_than_a_hundred_faults() -> None:
 )
 def test_bulk_bodies_that_are_refused(body: Any, target: str | None) -> None:
     with pytest.raises(InputError) as caught:
-        bodies.many(INDICATOR, body, ROOTS)
+        bodies.bulk(INDICATOR, body)
     assert caught.value.target == target
 
 
 def test_the_value_of_an_indicator_is_judged_with_its_index() -> None:
     rows = [dict(INDICATOR_BODY), INDICATOR_BODY | {"Value": "zz"}]
-    found = bodies.many(INDICATOR, {"iocs": rows}, ROOTS)
+    found = bodies.many(INDICATOR, rows, ROOTS)
     with pytest.raises(InvalidValue) as caught:
         bodies.indicators(found, {1: NOUN})
     assert caught.value.target == "iocs[1].Value"
@@ -458,8 +457,11 @@ def test_metadata_tells_every_property_and_what_is_an_extension() -> None:
     members = document.findall(f".//{edm}EnumType/{edm}Member")
     marked = {item.get("Name") for item in members if item.find(f"{edm}Annotation") is not None}
     assert marked == {"Url", "FileName", "SubdomainOf"}
+    types = document.findall(f".//{edm}EntityType")
+    marked = {item.get("Name") for item in types if item.find(f"{edm}Annotation") is not None}
+    assert marked == {"Alert", "Detection"}
     sets = {item.get("Name") for item in document.iter(f"{edm}EntitySet")}
-    assert sets == {"AlertDefinitions", "IndicatorsOfCompromise"}
+    assert sets == {"AlertDefinitions", "IndicatorsOfCompromise", "Alerts", "Detections"}
     actions = [(item.get("Name"), item[0].get("Type")) for item in document.iter(f"{edm}Action")]
     assert actions == [
         ("BulkUpload", "Collection(Indicia.AlertDefinition)"),
@@ -470,9 +472,14 @@ def test_metadata_tells_every_property_and_what_is_an_extension() -> None:
 
 def test_every_attribute_of_the_table_is_one_of_its_noun() -> None:
     for described in entities.ENTITIES:
-        assert {item.attribute for item in described.properties} <= {
-            field.name for field in fields(described.noun)
-        }
+        for path in [item.attribute for item in described.properties] + [
+            way.key_of for way in described.navigations
+        ]:
+            kind: Any = described.noun
+            for name in path.split("."):
+                held = get_type_hints(kind)
+                assert name in held or isinstance(vars(kind)[name], property), path
+                kind = held[name] if name in held else get_type_hints(vars(kind)[name].fget)["return"]
 
 
 JSON = st.recursive(
@@ -494,7 +501,7 @@ def status(attempt: Callable[[], object]) -> int:
 NAMES = st.sampled_from([*ALERT_DEFINITION.by_name, *INDICATOR.by_name, bodies.BIND, "@odata.id", "x@y"])
 
 
-@given(st.dictionaries(NAMES | st.text(), JSON), st.sampled_from(entities.ENTITIES), st.booleans())
+@given(st.dictionaries(NAMES | st.text(), JSON), st.sampled_from(entities.WRITTEN), st.booleans())
 def test_any_object_is_read_or_refused(
     body: dict[str, Any], described: entities.Entity, partial: bool
 ) -> None:

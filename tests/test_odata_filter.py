@@ -24,7 +24,7 @@ from indicia.odata import functions, options, parse, skiptoken, tree
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity
 from indicia.odata.meaning import Meaning, Noun
 from indicia.odata.tree import Query
-from indicia.store import Store, TenantStore, queries
+from indicia.store import Store, TenantStore, Within, queries
 
 CASES = Path(__file__).parent / "cases" / "odata"
 SETS = {"D": ALERT_DEFINITION, "I": INDICATOR}
@@ -73,9 +73,7 @@ def indicator(owner: AlertDefinition, **row: Any) -> Indicator:
 
 def selected(tenant: TenantStore, entity: Entity, query: Query) -> Sequence[Noun]:
     """What the store gives."""
-    if entity is ALERT_DEFINITION:
-        return tenant.select(ALERT_DEFINITION, query).found
-    return tenant.select(INDICATOR, query).found
+    return tenant.select(entity, query).found
 
 
 def nouns_of(tenant: TenantStore, entity: Entity) -> Sequence[Noun]:
@@ -109,8 +107,7 @@ def test_what_a_filter_keeps(numbered: TenantStore, case: Mapping[str, Any]) -> 
     plain = meaning(numbered)
     assert [noun.id - first for noun in nouns if plain.keeps(where, noun)] == case["keeps"]
     assert [noun.id - first for noun in selected(numbered, entity, Query(where))] == case["keeps"]
-    counted = numbered.count_definitions if entity is ALERT_DEFINITION else numbered.count_indicators
-    assert counted(where) == len(case["keeps"])
+    assert numbered.count(entity, where) == len(case["keeps"])
 
 
 @pytest.mark.parametrize("case", cases("refused"), ids=lambda case: str(case["filter"])[:60])
@@ -452,11 +449,7 @@ def test_pages_in_any_order_are_the_whole(store: Store, entity: Entity) -> None:
         after: tuple[tree.Value, ...] | None = None
         for _ in range(20):
             query = Query(order=order, after=after, skip=0 if after else skip, limit=size)
-            page: Any = (
-                tenant.select_definitions(query)
-                if entity is ALERT_DEFINITION
-                else tenant.select_indicators(query)
-            )
+            page = tenant.select(entity, query)
             assert len(page.found) <= size
             seen += page.found
             if page.last is None:
@@ -499,12 +492,14 @@ def test_no_query_meets_another_tenant(store: Store) -> None:
         "IndicatorsOfCompromise/all(i:i/AlertDefinition/Id eq Id)",
     ):
         where = parse.predicate(text, parse.context(ALERT_DEFINITION))
-        assert [noun.id for noun in one.select(ALERT_DEFINITION, Query(where)).found] == [one.definitions()[0].id]
+        assert [noun.id for noun in one.select(ALERT_DEFINITION, Query(where)).found] == [
+            one.definitions()[0].id
+        ]
     where = parse.predicate(
         "AlertDefinition/IndicatorsOfCompromise/any(x:x/Id ne $it/Id)", parse.context(INDICATOR)
     )
-    assert one.count_indicators(where) == 0
-    assert one.count_indicators(None, two.definitions()[0].id) == 0
+    assert one.count(INDICATOR, where) == 0
+    assert one.count(INDICATOR, None, Within("definition_id", two.definitions()[0].id)) == 0
 
 
 def test_a_query_that_takes_too_long_is_stopped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,9 +515,9 @@ def test_a_query_that_takes_too_long_is_stopped(store: Store, monkeypatch: pytes
     monkeypatch.setattr("indicia.store.tenant.QUERY_SECONDS", 0.2)
     start = time.perf_counter()
     with pytest.raises(InputError, match=r"longer than 0\.2 seconds and was stopped"):
-        tenant.count_indicators(where)
+        tenant.count(INDICATOR, where)
     assert time.perf_counter() - start < 3
-    assert tenant.count_indicators(parse.predicate("Value ne null", parse.context(INDICATOR))) == 2000
+    assert tenant.count(INDICATOR, parse.predicate("Value ne null", parse.context(INDICATOR))) == 2000
     tenant.delete_definitions()
 
 

@@ -208,7 +208,9 @@ def test_a_quota_keeps_the_batches_before(tmp_path: Path) -> None:
         assert loaded(job, store.tenant("Example")).added == MORE
 
 
-def test_the_quota_of_patterns_does_not_count_subdomainof(tmp_path: Path, store: Store, owner: AlertDefinition) -> None:
+def test_the_quota_of_patterns_does_not_count_subdomainof(
+    tmp_path: Path, store: Store, owner: AlertDefinition
+) -> None:
     store.quotas = Quotas(patterns=2)
     tenant = store.tenant("Example")
     path = listed(tmp_path, ["a.example", "b.example", "c.example"])
@@ -290,7 +292,7 @@ def test_a_scan_records_what_it_finds_once(tmp_path: Path, watched: TenantStore)
     told: list[Detection] = []
     bad: list[telemetry.Malformed] = []
     read: list[int] = []
-    watch = ScanWatch(told.append, bad.append, progress=read.append)
+    watch = ScanWatch(told.append, bad.append, progress=lambda size, _events: read.append(size))
     done = scanned(scan_job([path], watched), watch)
     assert (done.sources, done.events, done.malformed, done.raising, done.silent) == (1, 4, 1, 2, 0)
     assert (done.recorded, done.opened, done.reopened) == (2, 1, 0)

@@ -17,8 +17,9 @@ from sqlalchemy import event
 from indicia import store as package
 from indicia.errors import NotFound
 from indicia.model import Alert, AlertStatus, Indicator
+from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, ENTITIES, INDICATOR
 from indicia.odata.tree import Query
-from indicia.store import Certificate, Store, TenantStore, tables
+from indicia.store import Certificate, Store, TenantStore, Upload, Within, tables
 from indicia.store.scope import Scope
 from stored import add, definition, detection, everything, indicator, sound, url
 
@@ -50,7 +51,13 @@ BUILDING = {"scope.py", "directory.py"}
 """Where statements may be made: with the tenant, and to find the tenant."""
 RUNNING = BUILDING | {"engine.py", "migrate.py", "inspection.py"}
 """Where they may run; the last three read versions and set pragmas."""
-MODULES = {("tenant.py", "definitions"), ("tenant.py", "indicators"), ("imports.py", "indicators")}
+MODULES = {
+    ("tenant.py", "definitions"),
+    ("tenant.py", "indicators"),
+    ("imports.py", "indicators"),
+    ("uploads.py", "indicators"),
+    ("scope.py", "self"),
+}
 """Where these names are modules of the store, not tables."""
 LATER = timedelta(days=1)
 
@@ -221,21 +228,43 @@ def imported(two: Two) -> list[Any]:
     return list(states)
 
 
+def inside(two: Two) -> Within:
+    """The indicators of the other's definition."""
+    return Within("definition_id", two.definition_id)
+
+
+def upload(two: Two) -> Upload:
+    """The other's indicator, as one to be stored or changed."""
+    return Upload(two.found, lambda before: {"enabled": False})
+
+
 ATTACKS: dict[str, Callable[[Two], object]] = {
     "definition": lambda two: two.mine.definition(two.definition_id),
     "definitions_by_id": lambda two: two.mine.definitions_by_id([two.definition_id]),
     "change_definition": lambda two: two.mine.change_definition(two.definition_id, {"name": "x"}, "x"),
     "delete_definition": lambda two: two.mine.delete_definition(two.definition_id),
     "indicators": lambda two: two.mine.indicators(definition_id=two.definition_id),
-    "select_indicators": lambda two: two.mine.select_indicators(Query(), two.definition_id).found,
-    "select_indicators_of": lambda two: [
+    "select": lambda two: two.mine.select(INDICATOR, Query(), inside(two)).found,
+    "select_each": lambda two: [
         page
-        for page, count in two.mine.select_indicators_of([two.definition_id], Query(), counted=True).values()
+        for page, count in two.mine.select_each(INDICATOR, Query(), [inside(two)], counted=True)
         if page.found or count
     ],
-    "count_indicators": lambda two: two.mine.count_indicators(None, two.definition_id),
+    "count": lambda two: two.mine.count(INDICATOR, None, inside(two)),
+    "find": lambda two: [
+        *two.mine.find(ALERT_DEFINITION, "id", [two.definition_id]),
+        *two.mine.find(INDICATOR, "id", [two.found.id, two.found.id + 1]),
+        *two.mine.find(ALERT, "alert_id", [two.alert.id]),
+        *two.mine.find(DETECTION, "alert_id", [two.alert.id]),
+    ],
     "indicator": lambda two: two.mine.indicator(two.found.id),
     "add_indicators": lambda two: two.mine.add_indicators([two.found], "x"),
+    "upload_indicators": lambda two: [
+        outcome
+        for upsert in (False, True)
+        for outcome in two.mine.upload_indicators([upload(two)], "x", upsert=upsert)
+        if not isinstance(outcome, NotFound)
+    ],
     "change_indicator": lambda two: two.mine.change_indicator(two.found.id, {"enabled": False}, "x"),
     "move_indicator": lambda two: two.mine.move_indicator(two.found.id, two.definition_id, "x"),
     "delete_indicator": lambda two: two.mine.delete_indicator(two.found.id),
@@ -261,9 +290,8 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
 OWN: dict[str, Callable[[Two], object]] = {
     "definitions": lambda two: two.mine.definitions(),
     "indicators": lambda two: two.mine.indicators(),
-    "select_definitions": lambda two: two.mine.select_definitions(Query()),
-    "select_indicators": lambda two: two.mine.select_indicators(Query()),
-    "count_definitions": lambda two: two.mine.count_definitions(),
+    "select": lambda two: [two.mine.select(entity, Query()) for entity in ENTITIES],
+    "count": lambda two: [two.mine.count(entity) for entity in ENTITIES],
     "matchable": lambda two: list(two.mine.matchable()),
     "alerts": lambda two: two.mine.alerts(),
     "detections": lambda two: two.mine.detections(),
@@ -271,6 +299,7 @@ OWN: dict[str, Callable[[Two], object]] = {
     "counts": lambda two: two.mine.counts(),
     "generation": lambda two: two.mine.generation(),
     "add_definitions": lambda two: two.mine.add_definitions([definition()], "x"),
+    "upload_definitions": lambda two: two.mine.upload_definitions([definition()], "x"),
     "add_application": lambda two: two.mine.add_application("x", []),
     "delete_indicators": lambda two: two.mine.delete_indicators(),
     "delete_definitions": lambda two: two.mine.delete_definitions(),

@@ -1,6 +1,6 @@
 """How far a scan came, in a file of its own, so that it goes on after any end, `kill -9` included.
 
-    {"scan": 1, "asked": {…}}                                          what was asked
+    {"scan": 1, "asked": {…}, "fixed": {…}}                            what was asked
     {"pieces": […], "found": […], "tally": {…}, "place": 8192}         since the line before: what is kept
     …
 
@@ -71,7 +71,7 @@ class Journal:
     While it is open no other process can go on with it. Raises InputError where it cannot be read or written.
     """
 
-    def __init__(self, path: Path, asked: Asked) -> None:
+    def __init__(self, path: Path, asked: Asked, fixed: Asked) -> None:
         self.path = path
         self.resumed = False
         self.pieces: dict[Key, int] = {}
@@ -81,23 +81,25 @@ class Journal:
         self.place = 0
         self.lost: InputError | None = None
         """Why nothing can be noted."""
+        self.fixed = dict(fixed)
+        """What the first run made of what was asked, as the moment that `7d` ago was."""
         self._asked = dict(asked)
         self._descriptor = -1
 
     @classmethod
-    def begin(cls, path: Path, asked: Asked, *, now: bool) -> Journal:
-        """A new one in the place of an old one; `now`: its file is there at once, else with its first line."""
-        made = cls(path, asked)
+    def begin(cls, path: Path, asked: Asked, fixed: Asked, *, now: bool) -> Journal:
+        """A new one in place of an old one; `now`: its file is there at once, else with its first line."""
+        made = cls(path, asked, fixed)
         made._open(os.O_RDWR | (os.O_CREAT if now else 0))
         if made._descriptor >= 0:
             os.ftruncate(made._descriptor, 0)
-            made._write({"scan": FORMAT, "asked": made._asked})
+            made._head()
         return made
 
     @classmethod
-    def resume(cls, path: Path, asked: Asked) -> Journal | None:
+    def resume(cls, path: Path, asked: Asked, fixed: Asked) -> Journal | None:
         """The one that is there; None where there is none. Raises InputError where it was asked otherwise."""
-        made = cls(path, asked)
+        made = cls(path, asked, fixed)
         made._open(os.O_RDWR)
         if made._descriptor < 0:
             return None
@@ -121,11 +123,9 @@ class Journal:
             except InputError as error:
                 self.lost = error
                 return
-            self._write({"scan": FORMAT, "asked": self._asked})
+            self._head()
         pieces = [[*key, lines] for key, lines in line.pieces.items()]
-        self._write(
-            {"pieces": pieces, "found": line.found, "tally": dict(line.tally), "place": line.place}
-        )
+        self._write({"pieces": pieces, "found": line.found, "tally": dict(line.tally), "place": line.place})
 
     def end(self) -> None:
         """The scan is whole: nothing is left to go on with."""
@@ -156,6 +156,9 @@ class Journal:
             self.close()
             raise InputError(f"cannot be written: {error.strerror}", place=str(self.path)) from None
 
+    def _head(self) -> None:
+        self._write({"scan": FORMAT, "asked": self._asked, "fixed": self.fixed})
+
     def _write(self, line: Mapping[str, Any]) -> None:
         data = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
         try:
@@ -185,7 +188,7 @@ class Journal:
         os.ftruncate(self._descriptor, good)
         os.lseek(self._descriptor, good, os.SEEK_SET)
         if not good:
-            self._write({"scan": FORMAT, "asked": self._asked})
+            self._head()
         self.resumed = True
 
     def _take(self, line: dict[str, Any], *, first: bool) -> None:
@@ -193,6 +196,7 @@ class Journal:
             if line["scan"] != FORMAT:
                 raise ValueError("another format")
             self._compare(line["asked"])
+            self.fixed = line["fixed"]
             return
         for *key, lines in line["pieces"]:
             self.pieces[tuple(key)] = int(lines)

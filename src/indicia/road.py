@@ -4,7 +4,7 @@
     feeds.read ─► feeds.make                          telemetry.sources ─► telemetry.events
         │ rows        │ indicators                                             │ events
         ▼             ▼                                                        ▼
-    load ───────► store ──── matchable ─► matcher ─────────────────────► detect.detect_all
+    load ───────► store ──── matchable ─► matcher ─────────────────────► detect.detect
                     ▲                                                          │ detections
                     └──────────────── store.record ◄── batches ◄───────────────┤
                        (triage: detections become alerts)                      ▼
@@ -130,8 +130,8 @@ class Scanned:
         return {*self.earlier.values(), *(alert.definition.severity for alert in self.alerts.values())}
 
 
-_TALLY = ("sources", "events", "malformed", "changed", "grown", "outside", "timeless")
-"""What counts up to the last piece that is done."""
+_TALLY = ("sources", "events", "malformed", "outside", "timeless")
+"""What counts up to the last piece that is done. A file that changed is read anew by another run."""
 _STORED = ("recorded", "opened", "reopened")
 """What counts up to the last commit."""
 
@@ -175,9 +175,7 @@ class _Scan:
         self._cut()
         ready = self._go_on()
         plan = scanning.Plan(self._job.engine, self._job.schema, self._job.tenant, self._job.keep)
-        found = scanning.scan(
-            self._pieces, plan, self._job.workers, done=ready, moved=self._watch.progress
-        )
+        found = scanning.scan(self._pieces, plan, self._job.workers, done=ready, moved=self._watch.progress)
         try:
             with closing(found) as batches:
                 for batch in batches:
@@ -239,9 +237,7 @@ class _Scan:
         owner, limit = detection.indicator.definition, self._job.limit
         indicator = "" if limit is None else _limited(detection)
         withheld = limit is not None and self._counts[indicator] >= limit
-        found = Found(
-            detection.id, detection.alert_id, owner.severity, detection.raises, withheld, indicator
-        )
+        found = Found(detection.id, detection.alert_id, owner.severity, detection.raises, withheld, indicator)
         self._count(found)
         if self._job.journal is not None:
             self._found.append(found)

@@ -117,9 +117,10 @@ def scan(
     done = done or {}
     left = [number for number in range(len(pieces)) if number not in done]
     total = sum(pieces[number].size or 0 for number in left)
+    found: Iterator[Batch]
     if workers <= 1 or len(left) <= 1 or total < SMALL:
-        reader = _Reader(pieces, plan, moved) if left else None
-        found = (batch for number in left if reader is not None for batch in reader.batches(number))
+        reader = _Reader(pieces, plan, moved)
+        found = (batch for number in left for batch in reader.batches(number))
     else:
         found = _spread(pieces, plan, left, min(workers, len(left)), moved)
     yield from _numbered(pieces, found, done)

@@ -146,6 +146,7 @@ def delete(session: Session, definition_id: int, yes: bool, tenant: str | None, 
         found = own.definition(definition_id)
         make_sure(f"Shall {found.name!r} be deleted with all of its indicators?", yes=yes)
         own.delete_definition(definition_id)
+    session.purge()
     result(
         {"deleted": definition_id},
         json_asked=json_asked,

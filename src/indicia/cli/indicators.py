@@ -178,6 +178,7 @@ def delete(
             name = own.definition(definition or 0).name
             make_sure(f"Shall all indicators of {name!r} be deleted?", yes=yes)
             deleted = own.delete_indicators(definition)
+    session.purge()
     result(
         {"deleted": deleted},
         json_asked=json_asked,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indicia.cli.faults import Faults
-from indicia.cli.show import counted, say
+from indicia.cli.show import counted, say, stamp
 
 if TYPE_CHECKING:
     from indicia.cli.session import Session
@@ -36,6 +36,8 @@ class Against:
     """An engine, the tenant's uid for ids, and the store where there is one."""
 
     engine: Engine
+    mark: str
+    """Which indicators, so that a scan that goes on knows whether they are the same."""
     uid: str = ""
     tenant: TenantStore | None = None
 
@@ -49,17 +51,22 @@ def against(session: Session, asked: Asked, *, parse_all: bool) -> Iterator[Agai
         from indicia.match.index import Index
 
         with Index.open(asked.index) as index:
-            yield Against(engine.of_index(index, parse_all=parse_all), index.tenant)
+            mark = f"index of generation {index.generation}, {stamp(index.created_at)}"
+            yield Against(engine.of_index(index, parse_all=parse_all), mark, index.tenant)
     elif asked.indicators:
-        yield Against(engine.of_indicators(own_list(asked), parse_all=parse_all))
+        from indicia import feeds
+
+        mark = f"list {feeds.digest(asked.indicators)}"
+        yield Against(engine.of_indicators(own_list(asked), parse_all=parse_all), mark)
     else:
         with session.tenant(asked.tenant) as tenant, index_of(session, tenant) as found:
+            generation = tenant.generation() if found is None else found.generation
             made = (
                 engine.of_reference(tenant.matchable())
                 if found is None
                 else engine.of_index(found, parse_all=parse_all)
             )
-            yield Against(made, tenant.uid, tenant)
+            yield Against(made, f"store of generation {generation}", tenant.uid, tenant)
 
 
 @contextmanager

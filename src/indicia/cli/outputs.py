@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,26 +48,33 @@ NAMED = 3
 Each = Callable[["Detection"], None]
 
 
-def each_of(output: str) -> Each:
-    """What is to be done with a detection when it is found: `table` waits for the end."""
+def each_of(output: str, file: TextIO, *, header: bool = True) -> Each:
+    """What is to be done with a detection when it is found: `table` waits for the end.
+
+    `header`: csv begins with the names of its columns.
+    """
     if output == "ndjson":
-        return _ndjson
-    return _csv() if output == "csv" else _nothing
+        return _ndjson(file)
+    return _csv(file, header=header) if output == "csv" else _nothing
 
 
 def _nothing(_found: Detection) -> None:
     """The table is made of alerts."""
 
 
-def _ndjson(found: Detection) -> None:
-    line = json.dumps(nouns.detection(found), ensure_ascii=False, separators=(",", ":"))
-    sys.stdout.write(line + "\n")
+def _ndjson(file: TextIO) -> Each:
+    def each(found: Detection) -> None:
+        line = json.dumps(nouns.detection(found), ensure_ascii=False, separators=(",", ":"))
+        file.write(line + "\n")
+
+    return each
 
 
-def _csv() -> Each:
+def _csv(file: TextIO, *, header: bool) -> Each:
     """One line for each piece of evidence."""
-    write = csv_rows(sys.stdout)
-    write(CSV_COLUMNS)
+    write = csv_rows(file)
+    if header:
+        write(CSV_COLUMNS)
 
     def each(found: Detection) -> None:
         flat = nouns.detection(found)

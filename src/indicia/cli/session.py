@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class Session:
         """The store as the named tenant sees it, or the only one."""
         with self.store() as store:
             yield store.tenant(name if name else _only(store))
+
+    def purge(self) -> None:
+        """Remove what was deleted and is only hidden so far; who writes meanwhile gets every second turn."""
+        with self.store() as store:
+            while store.purge():
+                time.sleep(0.05)
 
 
 def _only(store: Store) -> str:

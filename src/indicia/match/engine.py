@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from indicia.match import compiler
 from indicia.match.index import ODD, Index
 from indicia.match.kernel import BUILT, kernel
 from indicia.match.reference import Matcher, ReferenceMatcher, meets
 from indicia.model import Indicator, IndicatorType, Observable
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 Block = bytes | bytearray | memoryview
 PAIRS = 65_536
@@ -114,6 +118,34 @@ class Sieve:
         """Whether a piece that is parsed as one, as a JSON document over many lines, may hold a hit."""
         size = memoryview(data).nbytes
         return self._every or bool(self._scan(data, 0, size, all_odd)[0])
+
+    def rows(
+        self, data: Block, offsets: Buffer, width: int, first: int, count: int, *, all_odd: bool = False
+    ) -> list[int]:
+        """Which of `count` values behind one another, as Arrow keeps them, are to be parsed, in order.
+
+        Value n lies between the offsets n and n + 1, each of `width` bytes (4 or 8); rows are counted from
+        value `first` on. Raises ValueError where the offsets do not fit the data.
+        """
+        if self._every:
+            return list(range(count))
+        found, done = list[int](), 0
+        while done < count:
+            pairs, reached = kernel.scan_values(
+                self._index.data,
+                self._index.layout,
+                data,
+                offsets,
+                width,
+                first + done,
+                count - done,
+                self._room.out,
+                self._room.scratch,
+                all_odd,
+            )
+            found += sorted({done + row for row in self._room.out[0 : 2 * pairs : 2]})
+            done += reached
+        return found
 
     def _scan(self, data: Block, start: int, end: int, all_odd: bool) -> tuple[Sequence[int], int]:
         count, reached = kernel.scan(

@@ -170,7 +170,9 @@ class Index:
         gram_bits = given["gram_bits"]
         if self.size("LITE") != BITMAP or self.size("NETS") != BITMAP:
             raise ValueError("a bitmap of the wrong size")
-        if given["flags"] & HAS_GRAMS and self.size("GRAM") != 1 << max(gram_bits - 3, 0):
+        if given["flags"] & HAS_GRAMS and not (
+            3 <= gram_bits <= 32 and self.size("GRAM") == 1 << (gram_bits - 3)
+        ):
             raise ValueError("a bitmap of the wrong size")
         return struct.pack(
             "<15Q",

@@ -7,6 +7,7 @@ annotations, are accepted and ignored, because clients send back what they read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from indicia import values
-from indicia.errors import Detail, InputError, InvalidValue, NotSupported
+from indicia.errors import Detail, InputError, InvalidValue, NotSupported, TooLarge
 from indicia.model import (
     BULK_LIMIT,
     AlertDefinition,
@@ -35,6 +36,12 @@ from indicia.odata.entities import (
 
 FAULT_LIMIT = 100
 """Faults that one answer lists."""
+PART_LIMIT = 40 * BULK_LIMIT
+"""Members and elements of a body: 5,000 entities have 75,000. Each costs memory whatever its size, so that
+a body of brackets alone would need forty times its own."""
+UPSERT = "upsert"
+"""The parameter of BulkUpload by which indicators that are there are changed (extension)."""
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 BIND = "AlertDefinition@odata.bind"
 _BOM = b"\xef\xbb\xbf"
 
@@ -54,12 +61,20 @@ class Faults:
         """Whether more would not be listed."""
         return len(self.found) >= FAULT_LIMIT
 
+    @property
+    def error(self) -> InvalidValue | None:
+        """The first fault, with all of them as details where there are several; None where there is none."""
+        if not self.found:
+            return None
+        first = self.found[0]
+        details = tuple(self.found[:FAULT_LIMIT]) if len(self.found) > 1 else ()
+        return InvalidValue(first.message, target=first.target, details=details)
+
     def raise_any(self) -> None:
-        """Raise InvalidValue for the first fault, with all of them as details where there are several."""
-        if self.found:
-            first = self.found[0]
-            details = tuple(self.found[:FAULT_LIMIT]) if len(self.found) > 1 else ()
-            raise InvalidValue(first.message, target=first.target, details=details)
+        """Raise what is wrong, if anything is."""
+        error = self.error
+        if error is not None:
+            raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,8 @@ class Given:
 
 def decode(body: bytes) -> Any:
     """Any JSON value in UTF-8. Raises InputError for anything else, and for absurd depth or numbers."""
+    if _parts(body) > PART_LIMIT and _parts(_TEXT.sub(b"", body)) > PART_LIMIT:
+        raise TooLarge(f"the body has more than {PART_LIMIT} members and elements; upload in smaller parts")
     try:
         return msgspec.json.decode(body.removeprefix(_BOM))
     except UnicodeDecodeError:
@@ -82,6 +99,10 @@ def decode(body: bytes) -> Any:
         raise InputError(f"the body is not valid JSON: {error}") from None
 
 
+def _parts(body: bytes) -> int:
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
 def one(entity: Entity, body: Any, roots: frozenset[str], *, partial: bool) -> Given:
     """The body of a POST, or of a PATCH with `partial`. Raises InvalidValue with every fault."""
     faults = Faults()
@@ -90,9 +111,26 @@ def one(entity: Entity, body: Any, roots: frozenset[str], *, partial: bool) -> G
     return given
 
 
-def many(entity: Entity, body: Any, roots: frozenset[str]) -> list[Given]:
-    """The body of BulkUpload. Raises InvalidValue with the faults of all entities, as `iocs[17].Value`."""
-    rows = _rows(entity, body)
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """The body of BulkUpload before its entities are read."""
+
+    rows: Sequence[Any]
+    upsert: bool = False
+
+
+def each(entity: Entity, rows: Sequence[Any], roots: frozenset[str]) -> list[Given | InvalidValue]:
+    """The entities of BulkUpload one by one: each as it was given, or with everything that is wrong."""
+    found: list[Given | InvalidValue] = []
+    for index, row in enumerate(rows):
+        faults = Faults()
+        given = _read(entity, row, f"{entity.bulk}[{index}]", roots, faults, partial=False)
+        found.append(faults.error or given)
+    return found
+
+
+def many(entity: Entity, rows: Sequence[Any], roots: frozenset[str]) -> list[Given]:
+    """The entities of BulkUpload. Raises InvalidValue with the faults of all, as `iocs[17].Value`."""
     faults = Faults()
     given = []
     for index, row in enumerate(rows):
@@ -103,15 +141,21 @@ def many(entity: Entity, body: Any, roots: frozenset[str]) -> list[Given]:
     return given
 
 
-def _rows(entity: Entity, body: Any) -> Sequence[Any]:
+def bulk(entity: Entity, body: Any) -> Bulk:
+    """The parameters of BulkUpload."""
     if not isinstance(body, dict):
         raise InputError(f'the body must be an object {{"{entity.bulk}": […]}}')
+    known = {entity.bulk, UPSERT} if entity is INDICATOR else {entity.bulk}
     for name in body:
-        if name != entity.bulk and "@" not in name:
+        if name not in known and "@" not in name:
             raise InvalidValue(
-                f"BulkUpload of {entity.set_name} has no parameter {name[:80]!r}, only {entity.bulk}",
+                f"BulkUpload of {entity.set_name} has no parameter {name[:80]!r}, "
+                f"only {', '.join(sorted(known))}",
                 target=name[:80],
             )
+    upsert = body.get(UPSERT, False)
+    if not isinstance(upsert, bool):
+        raise InvalidValue(f"must be true or false, not {_shown(upsert)}", target=UPSERT)
     rows = body.get(entity.bulk)
     if not isinstance(rows, list):
         raise InvalidValue(f"must be a list of {entity.name}", target=entity.bulk)
@@ -119,7 +163,7 @@ def _rows(entity: Entity, body: Any) -> Sequence[Any]:
         raise InvalidValue(
             f"holds {len(rows)} entities; one call takes at most {BULK_LIMIT}", target=entity.bulk
         )
-    return rows
+    return Bulk(rows, upsert)
 
 
 def _read(
@@ -299,11 +343,13 @@ def indicator(given: Given, owner: AlertDefinition, place: str = "") -> Indicato
     return Indicator(canonical=form, definition=owner, **attributes)
 
 
-def indicators(given: Sequence[Given], owners: Mapping[int, AlertDefinition]) -> list[Indicator]:
-    """Those of a bulk upload. Raises InvalidValue with every fault and its index."""
+def indicators(
+    given: Sequence[Given], owners: Mapping[int, AlertDefinition], *, start: int = 0
+) -> list[Indicator]:
+    """Those of a bulk upload, the first at index `start`. Raises InvalidValue with every fault."""
     faults = Faults()
     made = []
-    for index, item in enumerate(given):
+    for index, item in enumerate(given, start):
         place = f"{INDICATOR.bulk}[{index}]"
         owner = owners.get(item.definition_id or 0)
         if owner is None:
@@ -316,6 +362,22 @@ def indicators(given: Sequence[Given], owners: Mapping[int, AlertDefinition]) ->
         if faults.full:
             break
     faults.raise_any()
+    return made
+
+
+def each_indicator(
+    given: Sequence[Given | InvalidValue], owners: Mapping[int, AlertDefinition]
+) -> list[Indicator | InvalidValue]:
+    """As `indicators`, with the fault of each in its place."""
+    made: list[Indicator | InvalidValue] = []
+    for index, item in enumerate(given):
+        if isinstance(item, Given):
+            try:
+                made += indicators([item], owners, start=index)
+            except InvalidValue as error:
+                made.append(error)
+        else:
+            made.append(item)
     return made
 
 

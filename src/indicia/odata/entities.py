@@ -100,6 +100,8 @@ class Action:
     of_set: bool
     parameter: str | None = None
     """The parameter that holds a collection of the entity."""
+    switch: str | None = None
+    """A parameter that is true or, like an absent one, false (extension)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +226,7 @@ INDICATOR = Entity(
             attribute="definition",
         ),
     ),
-    actions=(Action("BulkUpload", of_set=True, parameter="iocs"),),
+    actions=(Action("BulkUpload", of_set=True, parameter="iocs", switch="upsert"),),
     bulk="iocs",
 )
 
@@ -279,9 +281,7 @@ ALERT = Entity(
             key_of="definition.id",
             nullable=True,
         ),
-        Navigation(
-            "Detections", "Detections", many=True, key="alert_id", target_key="alert_id", key_of="id"
-        ),
+        Navigation("Detections", "Detections", many=True, key="alert_id", target_key="alert_id", key_of="id"),
     ),
     extension=True,
 )

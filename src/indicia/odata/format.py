@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Noun = AlertDefinition | Indicator | Alert | Detection
 WARNINGS = "@indicia.warnings"
+STATUS = "@indicia.status"
+ERROR = "@indicia.error"
+"""Annotations of the results of a bulk upload that goes on after errors."""
 
 
 class Level(StrEnum):
@@ -104,6 +107,27 @@ def collection(
     return content
 
 
+def results(
+    described: Entity, outcomes: Sequence[tuple[Noun, int] | IndiciaError], form: Format, *, minimal: bool
+) -> dict[str, Any]:
+    """The answer of a bulk upload that goes on after errors: each entity with its status, or its error."""
+    content: dict[str, Any] = {}
+    if form.level is not Level.NONE:
+        content["@odata.context"] = f"{form.root}/$metadata#{described.set_name}"
+    content["value"] = [_result(described, outcome, form, minimal) for outcome in outcomes]
+    return content
+
+
+def _result(
+    described: Entity, outcome: tuple[Noun, int] | IndiciaError, form: Format, minimal: bool
+) -> dict[str, Any]:
+    if isinstance(outcome, IndiciaError):
+        return {STATUS: outcome.status, ERROR: error(outcome)["error"]}
+    noun, status = outcome
+    shown = {"Id": described.key_of(noun)} if minimal else member(described, noun, form)
+    return {STATUS: status, **shown}
+
+
 def members(
     described: Entity,
     nouns: Iterable[Noun],
@@ -118,9 +142,7 @@ def members(
     return [{**one, **more} for one, more in zip(plain, related, strict=True)]
 
 
-def member(
-    described: Entity, noun: Noun, form: Format, asked: Options | None = None
-) -> dict[str, Any]:
+def member(described: Entity, noun: Noun, form: Format, asked: Options | None = None) -> dict[str, Any]:
     """The properties of one entity that were asked for; at level full with its type, id and links before."""
     names, values_of = _chosen(described, None if asked is None else asked.select)
     plain = dict(zip(names, values_of(noun), strict=True))
@@ -139,7 +161,9 @@ def member(
 
 
 @lru_cache(maxsize=256)
-def _chosen(described: Entity, select: tuple[str, ...] | None) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+def _chosen(
+    described: Entity, select: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
     """The names of the properties that are shown, and what reads their values of a noun."""
     chosen = [item for item in described.properties if select is None or item.name in select]
     attributes = [item.attribute for item in chosen]

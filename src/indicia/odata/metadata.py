@@ -27,6 +27,7 @@ EDM = "http://docs.oasis-open.org/odata/ns/edm"
 _VOCABULARY = "https://oasis-tcs.github.io/odata-vocabularies/vocabularies/Org.OData.Core.V1.xml"
 _DESCRIPTION = "Org.OData.Core.V1.Description"
 _COMPUTED = "Org.OData.Core.V1.Computed"
+_OPTIONAL = "Org.OData.Core.V1.OptionalParameter"
 EXTENSION = "Extension of Indicia; the published service did not have it."
 
 
@@ -125,6 +126,11 @@ def _action(schema: Element, entity: Entity, action: Action) -> None:
     SubElement(made, "Parameter", {"Name": "bindingParameter", "Type": binding, "Nullable": "false"})
     if action.parameter:
         SubElement(made, "Parameter", {"Name": action.parameter, "Type": many, "Nullable": "false"})
+        if action.switch:
+            attributes = {"Name": action.switch, "Type": Kind.BOOLEAN.value, "Nullable": "true"}
+            switch = SubElement(made, "Parameter", attributes)
+            SubElement(SubElement(switch, "Annotation", {"Term": _OPTIONAL}), "Record")
+            _annotate_extension(switch)
         SubElement(made, "ReturnType", {"Type": many, "Nullable": "false"})
 
 

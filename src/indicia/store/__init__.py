@@ -4,10 +4,10 @@
     tenant = store.tenant("contoso")
     tenant.add_indicators([...], by="someone")
 
-`scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `alerts`,
-`clients`, `credentials`, `counting` and `queries` work on a scope; `tenant.TenantStore` gives each its
-transaction; `directory` knows the tenants; `engine` the file, its locks and its faults; `migrate` its
-version; `inspection` looks at it for `indicia doctor` and changes nothing.
+`scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `uploads`,
+`purges`, `alerts`, `clients`, `credentials`, `counting` and `queries` work on a scope;
+`tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
+and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.nouns import (
@@ -26,6 +26,7 @@ from indicia.store.nouns import (
 from indicia.store.queries import Page, Within
 from indicia.store.store import Store
 from indicia.store.tenant import TenantStore
+from indicia.store.uploads import Upload, Uploaded
 
 __all__ = [
     "Application",
@@ -42,5 +43,7 @@ __all__ = [
     "Store",
     "Tenant",
     "TenantStore",
+    "Upload",
+    "Uploaded",
     "Within",
 ]

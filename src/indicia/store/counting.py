@@ -49,7 +49,13 @@ def room_for(
     scope: Scope, quotas: Quotas, *, definitions: int = 0, indicators: int = 0, patterns: int = 0
 ) -> None:
     """Raise QuotaExceeded with the figures unless that many more fit."""
-    have = counts(scope)
+    check(counts(scope), quotas, definitions=definitions, indicators=indicators, patterns=patterns)
+
+
+def check(
+    have: Counts, quotas: Quotas, *, definitions: int = 0, indicators: int = 0, patterns: int = 0
+) -> None:
+    """As `room_for`, for a tenant that has so much."""
     _check("alert definitions", have.definitions, definitions, quotas.definitions)
     _check("indicators", have.indicators, indicators, quotas.indicators)
     _check("indicators with StartWith, EndWith or Contains", have.patterns, patterns, quotas.patterns)
@@ -57,7 +63,9 @@ def room_for(
 
 def _check(what: str, have: int, more: int, quota: int) -> None:
     if more > 0 and have + more > quota:
+        words = "1 more does not fit, and was not stored"
+        if more > 1:
+            words = f"{more} more do not fit, and none of these was stored"
         raise QuotaExceeded(
-            f"the tenant has {have} of {quota} {what}; {more} more do not fit, and none of these was stored: "
-            "delete some, or ask for a larger quota"
+            f"the tenant has {have} of {quota} {what}; {words}: delete some, or ask for a larger quota"
         )

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from indicia.errors import InvalidValue, NotFound
 from indicia.model import AlertDefinition, Quotas
-from indicia.store import counting, rows
+from indicia.store import counting, purges, rows
 from indicia.store.scope import Scope
 from indicia.store.tables import definitions, imports, indicators
 
@@ -81,9 +81,14 @@ def change(scope: Scope, definition_id: int, changes: Changes, by: str) -> Alert
     return one(scope, definition_id)
 
 
-def delete(scope: Scope, definition_id: int) -> None:
-    """One definition with its indicators; alerts and detections stay."""
-    one(scope, definition_id)
+def delete(scope: Scope, definition_id: int, check: Callable[[AlertDefinition], None] | None = None) -> None:
+    """One definition with its indicators; alerts and detections stay. `check` may raise to leave it so."""
+    before = one(scope, definition_id)
+    if check is not None:
+        check(before)
+    if purges.many(scope, definition_id):
+        purges.hide(scope, definition_id, whole=True)
+        return
     clear(scope, definition_id)
     scope.delete(definitions, definitions.c.id == definition_id)
     counting.move(scope, definitions=-1)
@@ -91,6 +96,8 @@ def delete(scope: Scope, definition_id: int) -> None:
 
 def delete_all(scope: Scope) -> int:
     """Every definition with its indicators; how many definitions."""
+    if purges.many(scope, None):
+        return purges.hide(scope, whole=True)[1]
     clear(scope)
     deleted = scope.delete(definitions)
     counting.move(scope, definitions=-deleted)
@@ -99,6 +106,8 @@ def delete_all(scope: Scope) -> int:
 
 def clear(scope: Scope, definition_id: int | None = None) -> int:
     """Delete the indicators of one definition, or all; the checkpoints of their imports too. How many."""
+    if purges.many(scope, definition_id):
+        return purges.hide(scope, definition_id, whole=False)[0]
     owned = () if definition_id is None else (indicators.c.definition_id == definition_id,)
     patterns = scope.delete(indicators, indicators.c.function.in_(rows.PATTERNS), *owned)
     others = scope.delete(indicators, *owned)

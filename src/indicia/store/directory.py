@@ -1,7 +1,8 @@
 """Who there is: tenants, signing keys, and whose an application is.
 
 The only queries without a tenant, because here the tenant is what is asked. Of the tables of tenants they
-read `applications`, `secrets`, `certificates` and `refresh_tokens`, by client id, and touch no other.
+read `applications`, `secrets`, `certificates` and `refresh_tokens`, by client id, and of `purges` whose the
+first one is, and touch no other.
 """
 
 from __future__ import annotations
@@ -108,6 +109,13 @@ def add_tenant(connection: Connection, name: str) -> Tenant:
         raise InvalidValue(words, target="name") from None
     (number,) = result.inserted_primary_key or (0,)
     return Tenant(id=int(number), uid=uid, name=name, created_at=created_at)
+
+
+def purging(connection: Connection) -> int | None:
+    """The number of a tenant that has something deleted and not removed yet."""
+    table = tables.purges
+    found: int | None = connection.execute(select(table.c.tenant_id).order_by(table.c.id)).scalar()
+    return found
 
 
 def application(connection: Connection, client_id: str) -> Application | None:

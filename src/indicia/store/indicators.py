@@ -10,7 +10,7 @@ from sqlalchemy import Row, true
 
 from indicia.errors import InvalidValue, NotFound
 from indicia.model import AlertDefinition, Indicator, Quotas
-from indicia.store import counting, definitions, rows
+from indicia.store import counting, definitions, purges, rows
 from indicia.store.scope import Scope
 from indicia.store.tables import indicators
 
@@ -105,7 +105,8 @@ def change(scope: Scope, indicator_id: int, changes: Changes, by: str, quotas: Q
         if name not in _CHANGEABLE:
             raise InvalidValue(f"{name} cannot be changed", target=name)
     if "definition_id" in wanted:
-        definitions.one(scope, int(str(wanted["definition_id"])))
+        owner = definitions.one(scope, int(str(wanted["definition_id"])))
+        purges.must_not_await(scope, indicator_id, owner.id)
     if wanted.keys() & _TOGETHER and "canonical" not in wanted:
         raise TypeError("type, value and function are changed together with the canonical form")
     values = rows.column_values(wanted)
@@ -122,13 +123,16 @@ def move(scope: Scope, indicator_id: int, definition_id: int, by: str) -> Indica
     """Put one indicator under another definition of the same tenant."""
     one(scope, indicator_id)
     definitions.one(scope, definition_id)
+    purges.must_not_await(scope, indicator_id, definition_id)
     _write(scope, indicator_id, {"definition_id": definition_id}, by)
     return one(scope, indicator_id)
 
 
-def delete(scope: Scope, indicator_id: int) -> None:
-    """One indicator; NotFound where this tenant has none of that id."""
+def delete(scope: Scope, indicator_id: int, check: Callable[[Indicator], None] | None = None) -> None:
+    """One indicator; NotFound where this tenant has none of that id. `check` may raise to leave it so."""
     before = one(scope, indicator_id)
+    if check is not None:
+        check(before)
     scope.delete(indicators, indicators.c.id == indicator_id)
     counting.move(scope, indicators=-1, patterns=-_pattern(before.function))
 
@@ -187,6 +191,23 @@ def known(scope: Scope, definition_id: int, keys: Iterable[int]) -> set[tuple[st
     )
     found = scope.rows_in(query, table.canonical_key, keys)
     return {(row.type, row.function, row.canonical) for row in found}
+
+
+def by_canonical(scope: Scope, canonical: Iterable[str]) -> list[Indicator]:
+    """Those with one of the canonical values, under any definition."""
+    wanted = set(canonical)
+    found = scope.rows_in(
+        scope.select(indicators), indicators.c.canonical_key, {rows.canonical_key(text) for text in wanted}
+    )
+    return nouns(scope, [row for row in found if row.canonical in wanted])
+
+
+def rewrite(scope: Scope, indicator: Indicator) -> None:
+    """Write what can change of one while its type, function and canonical value stay, and its stamps."""
+    names = ("value", "enabled", "valid_from", "expires_at", "source", "last_modified_at", "last_modified_by")
+    values = rows.column_values({name: getattr(indicator, name) for name in names})
+    scope.update(indicators, indicators.c.id == indicator.id, **values)
+    counting.touch(scope)
 
 
 def _pattern(function: str) -> int:

@@ -3,6 +3,8 @@
 A Scope is one tenant within one transaction. No other module of the store builds a statement over a table
 of `tables.OF_TENANTS` (but `directory`, which asks whose an application is); a test reads the sources and
 proves it, another watches the SQL. The raw connection stays inside.
+
+It leaves out what is deleted and not removed yet (`purges`), too: nothing of that while there is none.
 """
 
 from __future__ import annotations
@@ -24,20 +26,28 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    not_,
     select,
     update,
 )
-from sqlalchemy.sql.selectable import NamedFromClause
+from sqlalchemy.sql.selectable import FromClause, NamedFromClause
 
 from indicia.store import tables
 
 
 class Scope:
-    """All rows of one tenant, and no others, within one transaction."""
+    """All rows of one tenant, and no others, within one transaction; with `deleted` those, too."""
 
-    def __init__(self, connection: Connection, tenant_id: int) -> None:
+    def __init__(self, connection: Connection, tenant_id: int, *, deleted: bool = False) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self._deleted = deleted
+        self._purges: Sequence[Row[Any]] | None = None
+
+    @property
+    def purging(self) -> bool:
+        """Whether something of the tenant is deleted and not removed yet."""
+        return bool(self._pending())
 
     def select(self, table: Table | NamedFromClause[Any], *columns: ColumnElement[Any]) -> Select[Any]:
         """A query of one table (all columns where none is named), to be narrowed and given to `rows`.
@@ -45,7 +55,12 @@ class Scope:
         Of an alias of a table it is a sub-query of another one.
         """
         chosen = select(*columns).select_from(table) if columns else select(table)
-        return chosen.where(_owned(table) == self._tenant_id)
+        return chosen.where(_owned(table) == self._tenant_id, *self._alive(table))
+
+    def count(self, table: Table, *where: ColumnElement[bool]) -> int:
+        """How many rows fulfil the conditions."""
+        row = self.row(self.select(table, func.count()).where(*where))
+        return 0 if row is None else int(row[0])
 
     def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         """Every row of the query."""
@@ -74,6 +89,7 @@ class Scope:
         """One row; its new id (or the tenant's, where that is the key)."""
         _owned(table)
         result = self._connection.execute(insert(table).values(tenant_id=self._tenant_id, **values))
+        self._purges = None if table is tables.purges else self._purges
         key = result.inserted_primary_key
         return int(key[0]) if key else 0
 
@@ -89,12 +105,13 @@ class Scope:
         """How many rows were changed."""
         if "tenant_id" in values:
             raise TypeError("a row stays with its tenant")
-        statement = update(table).where(_owned(table) == self._tenant_id, *where).values(**values)
+        mine = (_owned(table) == self._tenant_id, *self._alive(table), *where)
+        statement = update(table).where(*mine).values(**values)
         return int(self._connection.execute(statement).rowcount)
 
     def delete(self, table: Table, *where: ColumnElement[bool]) -> int:
         """How many rows were deleted."""
-        statement = delete(table).where(_owned(table) == self._tenant_id, *where)
+        statement = delete(table).where(_owned(table) == self._tenant_id, *self._alive(table), *where)
         return int(self._connection.execute(statement).rowcount)
 
     def reserve_ids(self, table: Table, count: int) -> range:
@@ -102,6 +119,38 @@ class Scope:
         ask = "SELECT seq FROM sqlite_sequence WHERE name = ?"
         last = self._connection.exec_driver_sql(ask, (table.name,)).scalar() or 0
         return range(last + 1, last + 1 + count)
+
+    def _alive(self, table: Table | NamedFromClause[Any]) -> list[ColumnElement[bool]]:
+        """What rows fulfil that are not deleted."""
+        base = table.element if isinstance(table, Alias) else table
+        if self._deleted or base not in _PURGED or not (pending := self._pending()):
+            return []
+        column, last = _PURGED[base]
+        floor = max((getattr(purge, last) for purge in pending if not purge.definition_id), default=0)
+        alive = [table.c.id > floor] if floor else []
+        if any(purge.definition_id and getattr(purge, last) for purge in pending):
+            purge = tables.purges.alias()
+            gone = select(purge.c.id).where(
+                purge.c.tenant_id == self._tenant_id,
+                purge.c.definition_id == table.c[column],
+                purge.c[last] >= table.c.id,
+            )
+            alive.append(not_(gone.correlate_except(purge).exists()))
+        return alive
+
+    def _pending(self) -> Sequence[Row[Any]]:
+        """What each purge of the tenant names; asked of the driver, because nearly every request asks it."""
+        if self._purges is None:
+            self._purges = self._connection.exec_driver_sql(_PENDING, (self._tenant_id,)).all()
+        return self._purges
+
+
+_PENDING = "SELECT definition_id, indicators_to, definitions_to FROM purges WHERE purges.tenant_id = ?"
+_PURGED: dict[FromClause, tuple[str, str]] = {
+    tables.indicators: ("definition_id", "indicators_to"),
+    tables.definitions: ("id", "definitions_to"),
+}
+"""The column that holds the definition, and that of a purge which holds the highest id that is gone."""
 
 
 def _owned(table: Table | NamedFromClause[Any]) -> ColumnElement[int]:

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from indicia.model import Quotas
-from indicia.store import directory, migrate
+from indicia.store import directory, migrate, purges
 from indicia.store.engine import BUSY_SECONDS, Database
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
+from indicia.store.scope import Scope
 from indicia.store.tenant import TenantStore
 
 
@@ -84,6 +85,20 @@ class Store:
         """The application, if it and its credential (`secret`, `certificate`, `refresh`) are good now."""
         with self._database.reading() as connection:
             return directory.holder(connection, client_id, kind, number)
+
+    def purge(self) -> bool:
+        """Remove some of what was deleted and only hidden (`purges`); whether there may be more.
+
+        One short transaction. Whoever deletes much calls it until there is no more, with pauses in which
+        others write: the service does, and so do the commands that delete.
+        """
+        with self._database.reading() as connection:
+            number = directory.purging(connection)
+        if number is None:
+            return False
+        with self._database.writing() as connection:
+            purges.step(Scope(connection, number, deleted=True))
+        return True
 
     def signing_keys(self) -> Sequence[SigningKey]:
         """Every key that signs or signed tokens, newest first."""

@@ -232,6 +232,18 @@ imports = Table(
     sqlite_autoincrement=True,
 )
 
+purges = Table(  # what is deleted and not removed yet: see the module of that name
+    "purges",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("definition_id", BigInteger, nullable=False),  # 0: of the whole tenant
+    Column("indicators_to", BigInteger, nullable=False),  # the highest id that is gone
+    Column("definitions_to", BigInteger, nullable=False),  # 0: the definitions stay
+    Index(None, "tenant_id", "definition_id"),
+    sqlite_autoincrement=True,
+)
+
 snapshots = Table(  # definitions as they were when something matched; outlive them
     "snapshots",
     METADATA,

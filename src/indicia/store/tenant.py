@@ -10,10 +10,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from indicia.errors import IndiciaError
 from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Indicator, Quotas
 from indicia.odata.entities import Entity
 from indicia.odata.tree import Expression, Query
-from indicia.store import alerts, clients, counting, credentials, definitions, imports, indicators, queries
+from indicia.store import (
+    alerts,
+    clients,
+    counting,
+    credentials,
+    definitions,
+    imports,
+    indicators,
+    queries,
+    uploads,
+)
 from indicia.store.definitions import Changes as DefinitionChanges
 from indicia.store.engine import Database
 from indicia.store.indicators import Changes as IndicatorChanges
@@ -30,6 +41,7 @@ from indicia.store.nouns import (
 )
 from indicia.store.queries import Page, Within
 from indicia.store.scope import Scope
+from indicia.store.uploads import Upload, Uploaded
 
 PAGE = 1000
 """Rows of a page unless the caller says otherwise."""
@@ -94,10 +106,15 @@ class TenantStore:
         with self._writing() as scope:
             return definitions.change(scope, definition_id, changes, by)
 
-    def delete_definition(self, definition_id: int) -> None:
-        """Delete it with its indicators; its alerts and detections stay. NotFound."""
+    def delete_definition(
+        self, definition_id: int, check: Callable[[AlertDefinition], None] | None = None
+    ) -> None:
+        """Delete it with its indicators; its alerts and detections stay. NotFound.
+
+        `check` is asked inside the transaction with the entity as it stands, and may raise to leave it so.
+        """
         with self._writing() as scope:
-            definitions.delete(scope, definition_id)
+            definitions.delete(scope, definition_id, check)
 
     def delete_definitions(self) -> int:
         """Delete all of the tenant's with their indicators; how many definitions."""
@@ -126,6 +143,24 @@ class TenantStore:
         with self._writing() as scope:
             return indicators.add(scope, new, by, self.quotas)
 
+    def upload_definitions(
+        self, new: Sequence[AlertDefinition], by: str
+    ) -> list[AlertDefinition | IndiciaError]:
+        """Those that fit, in their order; QuotaExceeded in the place of each other one."""
+        with self._writing() as scope:
+            return uploads.store_definitions(scope, new, by, self.quotas)
+
+    def upload_indicators(
+        self, new: Sequence[Upload], by: str, *, upsert: bool = False, whole: bool = False
+    ) -> list[Uploaded | IndiciaError]:
+        """The outcome of each: NotFound, QuotaExceeded, InvalidValue where it was not stored.
+
+        With `upsert` one that is there (definition, type, function, canonical value) is changed instead.
+        With `whole` all or none: the first error is raised, its index as target, as `[17]`.
+        """
+        with self._writing() as scope:
+            return uploads.store_indicators(scope, new, by, self.quotas, upsert=upsert, whole=whole)
+
     def change_indicator(self, indicator_id: int, changes: IndicatorChanges, by: str) -> Indicator:
         """As `change_definition`; type, value and function come together with `canonical`. QuotaExceeded."""
         with self._writing() as scope:
@@ -136,10 +171,10 @@ class TenantStore:
         with self._writing() as scope:
             return indicators.move(scope, indicator_id, definition_id, by)
 
-    def delete_indicator(self, indicator_id: int) -> None:
-        """Delete one; NotFound."""
+    def delete_indicator(self, indicator_id: int, check: Callable[[Indicator], None] | None = None) -> None:
+        """Delete one; NotFound. `check` as in `delete_definition`."""
         with self._writing() as scope:
-            indicators.delete(scope, indicator_id)
+            indicators.delete(scope, indicator_id, check)
 
     def delete_indicators(self, definition_id: int | None = None) -> int:
         """Delete those of one definition (NotFound), or all of the tenant's; how many."""

@@ -9,4 +9,15 @@ from indicia.telemetry.schema import Schema, schemas
 from indicia.telemetry.slices import pieces
 from indicia.telemetry.sources import Change, Source, sources
 
-__all__ = ["Change", "Malformed", "Schema", "Selection", "Sieve", "Source", "events", "pieces", "schemas", "sources"]
+__all__ = [
+    "Change",
+    "Malformed",
+    "Schema",
+    "Selection",
+    "Sieve",
+    "Source",
+    "events",
+    "pieces",
+    "schemas",
+    "sources",
+]

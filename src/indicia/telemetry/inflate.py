@@ -144,7 +144,8 @@ def _zstd(raw: io.BufferedReader) -> Iterator[bytes]:
 
 class _Frames:
     """Compressed bytes as zstandard reads them; follows their frames, because the library does not tell
-    whether the last one was whole (RFC 8878, 3.1)."""
+    whether the last one was whole (RFC 8878, 3.1).
+    """
 
     def __init__(self, raw: io.BufferedReader) -> None:
         self._raw = raw
@@ -224,6 +225,8 @@ class Inflated(io.RawIOBase):
         self._ready: deque[memoryview] = deque()
         self._damage: OSError | None = None
         self._ended = False
+        self.heard: Callable[[], None] = lambda: None
+        """Called whenever something was read."""
         gathered = _gathered(_guarded(found, taken))
         self._ahead = _Ahead(gathered) if ahead else None
         self._found = iter(self._ahead) if self._ahead is not None else gathered
@@ -240,6 +243,7 @@ class Inflated(io.RawIOBase):
             except _FAULTS as error:
                 self._damage = OSError(f"damaged {self._form} data: {error}")
                 self._ended = True
+            self.heard()
         if not self._ready and self._damage is not None:
             raise self._damage
         given = 0

@@ -10,7 +10,7 @@ import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
-from typing import Protocol
+from typing import Any, Protocol
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of one line, document or CSV row; a longer one is malformed."""
@@ -31,7 +31,9 @@ _LINE_FEED = 10
 class Sieve(Protocol):
     """Says what may hold a hit; everything else need not be parsed (`match.engine.Sieve`)."""
 
-    def spans(self, data: bytearray, start: int, end: int, *, all_odd: bool = False) -> list[tuple[int, int]]:
+    def spans(
+        self, data: bytes | bytearray, start: int, end: int, *, all_odd: bool = False
+    ) -> list[tuple[int, int]]:
         """Start and end of each line of a block that is to be parsed, in order."""
         ...
 
@@ -41,6 +43,12 @@ class Sieve(Protocol):
 
     def holds(self, data: bytes, *, all_odd: bool = False) -> bool:
         """Whether a piece that is parsed as one may hold a hit."""
+        ...
+
+    def rows(
+        self, data: bytes, offsets: Any, width: int, first: int, count: int, *, all_odd: bool = False
+    ) -> list[int]:
+        """Which of `count` values are to be parsed, counted from `first`; offsets as Arrow keeps them."""
         ...
 
 
@@ -71,6 +79,11 @@ class Lines:
             head = self._utf16.decode(head).encode()
         self.head = head.removeprefix(codecs.BOM_UTF8)
         """The first HEAD bytes or so."""
+
+    def raw(self) -> Iterator[bytes]:
+        """Everything as it is: not text at all."""
+        yield self.head
+        yield from self._bytes()
 
     def _bytes(self) -> Iterator[bytes]:
         """As they come. Where the stream breaks off, what came before counts."""

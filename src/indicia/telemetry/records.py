@@ -1,4 +1,4 @@
-"""Bytes become records: JSON objects, Zeek TSV rows, CSV rows, lines. Nothing here knows a schema.
+"""Bytes become records: JSON objects, rows of many kinds, Windows events, lines. Nothing here knows a schema.
 
 The form is known by looking at the first bytes. Whatever cannot be read as its form is reported as
 malformed with its line and skipped; nothing stops the stream. Memory is bounded by LIMIT.
@@ -14,6 +14,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from io import BufferedIOBase
@@ -21,17 +22,17 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from indicia.telemetry import zeek
+from indicia.telemetry import evtx, tables, zeek
 from indicia.telemetry.documents import OPENING, QUOTE, TO_BRACKET, Splitter
 from indicia.telemetry.lines import LIMIT, Lines, Numbered, Report, Selection
 
 _ENVELOPES = ("Records", "records", "value", "Events")
 _ARRAY = re.compile(rb"\s*\[[\s\[]*[{\]]")
 _FOREIGN = {
-    b"ElfFile\0": "an EVTX file, which is not read yet",
-    b"PK\x03\x04": "a zip archive: unpack it first",
-    b"\xfd7zXZ\0": "xz-compressed: decompress it first",
-    b"BZh91AY&SY": "bzip2-compressed: decompress it first",
+    b"PK\x03\x04": "a zip archive inside a stream or an archive: unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it first",
+    b"Rar!\x1a\x07": "a RAR archive: unpack it first",
+    b"PARE": "an encrypted Parquet file: decrypt it first",
 }
 _decode = msgspec.json.Decoder().decode
 
@@ -57,7 +58,12 @@ class Form(Enum):
     DOCUMENTS = "JSON documents over many lines"
     JSON = "a JSON object a line"
     CSV = "rows under a header"
+    TSV = "rows under a header, cells between tabs"
     LINES = "lines of text"
+    EVTX = "a Windows event log"
+    PARQUET = "a Parquet file"
+    ARROW = "a file of Arrow's IPC"
+    ARROW_STREAM = "a stream of Arrow's IPC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +72,38 @@ class Part:
 
     form: Form
     header: bytes = b""
-    """The `#` lines of a Zeek log that hold where the piece begins."""
+    """The `#` lines of a Zeek log that hold where the piece begins; the header of an EVTX file."""
+    first: int = 0
+    """The number of the first chunk of an EVTX file."""
+    rows: tuple[int, int] | None = None
+    """Row groups or batches, the first and the one behind the last; then the file is opened whole."""
 
 
 def form_of(head: bytes) -> Form:
     """The form of a stream by its first bytes, without byte order mark."""
     if any(head.startswith(magic) for magic in _FOREIGN):
         return Form.FOREIGN
+    if (columnar := _container(head)) is not None:
+        return columnar
     if head.startswith((b"#separator ", b"#fields\t")):
         return Form.ZEEK
     if _ARRAY.match(head):
         return Form.ARRAY
     if head.lstrip()[:1] == b"{":
         return Form.DOCUMENTS if _begins_a_document(head) else Form.JSON
-    return Form.CSV if _is_csv(head) else Form.LINES
+    if _is_table(head, ","):
+        return Form.CSV
+    return Form.TSV if _is_table(head, "\t") else Form.LINES
+
+
+def _container(head: bytes) -> Form | None:
+    if head.startswith(evtx.MAGIC):
+        return Form.EVTX
+    if head.startswith(tables.PARQUET):
+        return Form.PARQUET
+    if head.startswith(tables.FILE):
+        return Form.ARROW
+    return Form.ARROW_STREAM if tables.is_stream(head) else None
 
 
 def read(
@@ -95,22 +119,70 @@ def read(
     `feeds` hears at the end how many line feeds a stream of lines had.
     """
     lines = Lines(stream, report)
-    match part.form if part is not None else form_of(lines.head):
+    form = part.form if part is not None else form_of(lines.head)
+    match form:
         case Form.FOREIGN:
             report(0, next(what for magic, what in _FOREIGN.items() if lines.head.startswith(magic)))
         case Form.ZEEK:
             yield from _zeek(lines, report, selection, part.header if part is not None else b"")
-        case Form.ARRAY:
-            yield from _documents(lines, report, selection, array=True)
-        case Form.DOCUMENTS:
-            yield from _documents(lines, report, selection, array=False)
+        case Form.ARRAY | Form.DOCUMENTS:
+            yield from _documents(lines, report, selection, array=form is Form.ARRAY)
         case Form.JSON:
             yield from _json(lines, report, selection)
-        case Form.CSV:
-            yield from _csv(lines, report, selection)
+        case Form.CSV | Form.TSV:
+            yield from _csv(lines, report, selection, "," if form is Form.CSV else "\t")
         case Form.LINES:
             yield from _plain(lines, selection)
+        case Form.EVTX:
+            yield from _evtx(lines, report, selection, part)
+        case _:
+            yield from _rows(form, lines, stream, report, selection, part)
     feeds(lines.feeds)
+
+
+def _evtx(lines: Lines, report: Report, selection: Selection | None, part: Part | None) -> Iterator[Record]:
+    header, first = (part.header, part.first) if part is not None else (b"", 0)
+    pieces = _sized(lines.raw(), evtx.CHUNK, 0 if header else evtx.HEADER)
+    header = header or next(pieces)
+    for number, text in evtx.texts(pieces, header, first, report, selection):
+        yield from _of_document(number, text, report)
+
+
+def _sized(chunks: Iterator[bytes], size: int, first: int) -> Iterator[bytes]:
+    """The bytes in pieces of one size; the first one of another where that is given, the last one shorter."""
+    wanted, held = first or size, bytearray()
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= wanted:
+            yield bytes(held[:wanted])
+            del held[:wanted]
+            wanted = size
+    if held:
+        yield bytes(held)
+
+
+def _rows(
+    form: Form,
+    lines: Lines,
+    stream: BufferedIOBase,
+    report: Report,
+    selection: Selection | None,
+    part: Part | None,
+) -> Iterator[Record]:
+    """Rows of files of columns."""
+    if form is Form.ARROW_STREAM:
+        found = tables.arrow_stream(lines.head, stream, report, selection)
+        yield from (Record(number, row) for number, row in found)
+        return
+    try:
+        file = tables.seekable(lines.head, stream)
+    except OSError as error:
+        report(0, f"the stream ends here: {error}")
+        return
+    with nullcontext() if file is stream else file:
+        read_rows = tables.parquet if form is Form.PARQUET else tables.arrow_file
+        found = read_rows(file, report, selection, part.rows if part is not None else None)
+        yield from (Record(number, row) for number, row in found)
 
 
 def _wanted(lines: Lines, selection: Selection | None) -> Iterator[Numbered]:
@@ -214,7 +286,7 @@ def _line_of_json(number: int, line: bytes, report: Report) -> Iterator[Record]:
         yield from _objects(number, value, report)
 
 
-def _of_document(number: int, document: bytes, report: Report) -> Iterator[Record]:
+def _of_document(number: int, document: bytes | str, report: Report) -> Iterator[Record]:
     try:
         value = decode(document)
     except ValueError as error:
@@ -277,17 +349,18 @@ def _zeek(lines: Lines, report: Report, selection: Selection | None, above: byte
                 report(number, str(error))
 
 
-def _is_csv(head: bytes) -> bool:
+def _is_table(head: bytes, delimiter: str) -> bool:
     """A header of at least three words, and a second line of as many cells."""
     lines = head.decode("utf-8", "replace").splitlines()[:2]
-    if len(lines) < 2 or "," not in lines[0]:
+    if len(lines) < 2 or delimiter not in lines[0]:
         return False
-    names = next(csv.reader(lines[:1]), [])
+    names = next(csv.reader(lines[:1], delimiter=delimiter), [])
     simple = all(re.fullmatch(r"[A-Za-z_@][\w @.:/()-]{0,60}", name.strip()) for name in names)
     if not simple or len(names) < 3 or len(set(names)) < len(names):
         return False
     try:
-        cells = next(csv.reader(head.decode("utf-8", "replace").splitlines(keepends=True)[1:200]), [])
+        rows = head.decode("utf-8", "replace").splitlines(keepends=True)[1:200]
+        cells = next(csv.reader(rows, delimiter=delimiter), [])
     except csv.Error:
         return False
     return len(cells) == len(names)
@@ -324,11 +397,13 @@ class _Texts:
         self.begin = self._size = 0
 
 
-def _csv(lines: Lines, report: Report, selection: Selection | None) -> Iterator[Record]:
+def _csv(
+    lines: Lines, report: Report, selection: Selection | None, delimiter: str
+) -> Iterator[Record]:
     """Rows as objects under the names of the first. A row with fewer cells has fewer keys."""
     csv.field_size_limit(LIMIT)
     texts = _Texts(lines, selection)
-    rows = csv.reader(texts)
+    rows = csv.reader(texts, delimiter=delimiter)
     names = [name.strip() for name in next(rows)]
     while True:
         texts.start()
@@ -337,7 +412,7 @@ def _csv(lines: Lines, report: Report, selection: Selection | None) -> Iterator[
         except StopIteration:
             return
         except csv.Error as error:
-            report(texts.begin, f"not valid CSV: {error}")
+            report(texts.begin, f"not valid {'CSV' if delimiter == ',' else 'TSV'}: {error}")
             continue
         if len(cells) > len(names):
             report(texts.begin, f"{len(cells)} cells under a header of {len(names)}")

@@ -27,6 +27,15 @@ _THREADED = 1 << 18
 """Compressed bytes from which on a thread is worth its start."""
 
 
+class Change(Enum):
+    """What happened to a file while it was read."""
+
+    GREW = "grew"
+    """What was read is what it held when it was found."""
+    OTHER = "changed"
+    """Rewritten, cut or replaced: nobody knows what was read."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One file or stream of telemetry."""
@@ -73,18 +82,21 @@ class Source:
         the name where it cannot be opened. Reading raises OSError where compressed data is damaged or has no
         end, after what came before that was given.
         """
-        counted = _Counted(self._raw(), self._bound())
-        stream = io.BufferedReader(counted, inflate.BLOCK)
+        meter = _Meter(progress)
+        outer: _Counted | inflate.Inflated = _Counted(self._raw(), self._bound(), meter, self._stop())
+        stream = io.BufferedReader(outer, inflate.BLOCK)
         ahead = self.path is not None and (self.size or 0) >= _THREADED
-        made: inflate.Inflated | None = None
         if self.member is not None:
-            made = inflate.Inflated(stream, archives.unpacked(stream, self.member), "zip", ahead=ahead)
-            stream = io.BufferedReader(made, inflate.BLOCK)
+            found = archives.unpacked(stream, self.member)
+            outer = inflate.Inflated(stream, found, "zip", taken=meter.taken, ahead=ahead)
+            stream = io.BufferedReader(outer, inflate.BLOCK)
         if self.part is None and (form := inflate.form_of(stream.peek(10)[:10])):
-            made = inflate.Inflated(stream, inflate.blocks(stream, form), form, ahead=ahead)
-            stream = io.BufferedReader(made, inflate.BLOCK)
-        # Told by who is read from, in its thread, however far the thread that decompresses is ahead.
-        (made or counted).tell_of(counted, progress)
+            found = inflate.blocks(stream, form)
+            outer = inflate.Inflated(stream, found, form, taken=meter.taken, ahead=ahead)
+            stream = io.BufferedReader(outer, inflate.BLOCK)
+        # Told in the thread of who reads, whichever thread reads the disk.
+        outer.heard = meter.tell
+        meter.tell()
         return stream
 
     def _raw(self) -> IO[bytes]:
@@ -110,24 +122,49 @@ class Source:
             return self.member.size
         return self.size if self.part is not None and self.part.rows is None else None
 
+    def _stop(self) -> int | None:
+        """Where a file ended when it was found: one that grows must not keep a scan for ever.
+
+        What says that it holds nothing may be a file of the kernel, which is read to its end.
+        """
+        return self.mark[0] or None if self.mark is not None else None
+
 
 def is_compressed(head: bytes) -> bool:
     """Whether these first bytes are of a form that `Source.open` decompresses."""
     return inflate.form_of(head) is not None
 
 
-class _Counted(io.RawIOBase):
-    """Tells how much was read, and stops where a piece ends."""
+class _Meter:
+    """Bytes read from the disk, and who hears of them."""
 
-    def __init__(self, raw: IO[bytes], progress: Callable[[int], None] | None, left: int | None) -> None:
-        self._raw = raw
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
         self._progress = progress
-        self._left = left
-        self._taken = 0
+        self.read = 0
+        self._told = 0
 
     def taken(self) -> int:
-        """Bytes read so far."""
-        return self._taken
+        """All of them."""
+        return self.read
+
+    def tell(self) -> None:
+        """Of those since the last call."""
+        new = self.read - self._told
+        if new and self._progress is not None:
+            self._told += new
+            self._progress(new)
+
+
+class _Counted(io.RawIOBase):
+    """Counts what is read, and stops where a piece ends."""
+
+    def __init__(self, raw: IO[bytes], left: int | None, meter: _Meter, stop: int | None) -> None:
+        self._raw = raw
+        self._left = left
+        self._stop = stop
+        self._meter = meter
+        self.heard: Callable[[], None] = lambda: None
+        """Called whenever something was read."""
 
     def readable(self) -> bool:
         return True
@@ -141,11 +178,13 @@ class _Counted(io.RawIOBase):
         return self._raw.seek(offset, whence)
 
     def tell(self) -> int:
-        return self._raw.tell() if self.seekable() else self._taken
+        return self._raw.tell() if self.seekable() else self._meter.read
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self._left is not None:
             buffer = buffer[: self._left]
+        elif self._stop is not None:
+            buffer = buffer[: max(0, self._stop - self._raw.tell())]
         if isinstance(self._raw, io.FileIO):
             size = self._raw.readinto(buffer) or 0
         else:  # a pipe gives what has come
@@ -156,11 +195,10 @@ class _Counted(io.RawIOBase):
             )
             size = len(data)
             buffer[:size] = data
-        self._taken += size
+        self._meter.read += size
         if self._left is not None:
             self._left -= size
-        if self._progress is not None and size:
-            self._progress(size)
+        self.heard()
         return size
 
     def close(self) -> None:

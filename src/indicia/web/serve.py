@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
 from indicia.auth import certificates
-from indicia.errors import InputError
+from indicia.errors import InputError, StoreError
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web import app
@@ -21,6 +24,9 @@ BACKLOG = 1024
 GRACE_SECONDS = 30
 """How long requests may take to finish after SIGTERM."""
 KEEP_ALIVE_SECONDS = 60
+PURGE_SECONDS = 1.0
+"""How often it is looked whether there is something to remove."""
+LOG = logging.getLogger("indicia.web")
 IDLE_SECONDS = 1.0
 """How long a client may take to agree to the end of its connection."""
 
@@ -42,7 +48,34 @@ def run(settings: Settings, store: Store, announce: Callable[[str], None] = lamb
             signal.signal(signal.SIGTERM, server.handle_exit)
             signal.signal(signal.SIGINT, server.handle_exit)
         announce(f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)")
-        server.run(sockets=[listening])
+        with _purging(store):
+            server.run(sockets=[listening])
+
+
+@contextmanager
+def _purging(store: Store) -> Iterator[None]:
+    """Meanwhile, in a thread, remove what is deleted and only hidden, by this process or another."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=_purge, args=(store, stopped), name="purge", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _purge(store: Store, stopped: threading.Event) -> None:
+    wait = 0.0
+    while not stopped.wait(wait):
+        begin = time.monotonic()
+        try:
+            more = store.purge()
+        except StoreError as error:
+            LOG.warning("what was deleted is not removed yet: %s", error)
+            more = False
+        # Half of the time is left to others who write.
+        wait = max(time.monotonic() - begin, 0.01) if more else PURGE_SECONDS
 
 
 class _Server(uvicorn.Server):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from indicia.errors import IndiciaError, QuotaExceeded
 from indicia.odata import format as odata
 from indicia.odata.entities import BY_SET, Entity
 from indicia.odata.format import Format, Noun
@@ -109,9 +110,36 @@ def entity(
     return answer(call, odata.entity(described, noun, call.form, warnings), 201 if created else 200, headers)
 
 
+def collection(call: Call, described: Entity, made: Sequence[Noun], warnings: Sequence[str] = ()) -> Answer:
+    """What a bulk upload made, or by preference nothing of it."""
+    if call.wants.minimal:
+        return Answer(204, headers=applied(call))
+    content = odata.collection(described, made, call.form, warnings=warnings)
+    return answer(call, content, headers=applied(call))
+
+
+def results(call: Call, described: Entity, outcomes: Sequence[tuple[Noun, int] | IndiciaError]) -> Answer:
+    """The outcome of each entity of a bulk upload that goes on after errors."""
+    placed = [
+        type(outcome)(outcome.message, target=f"{described.bulk}[{index}]")
+        if isinstance(outcome, QuotaExceeded)
+        else outcome
+        for index, outcome in enumerate(outcomes)
+    ]
+    content = odata.results(described, placed, call.form, minimal=bool(call.wants.minimal))
+    return answer(call, content, headers=applied(call))
+
+
+def check(call: Call, described: Entity) -> Callable[[Noun], None]:
+    """What holds If-Match and If-None-Match against an entity inside the transaction that changes it."""
+    return lambda noun: call.conditions.check(odata.etag(described, noun))
+
+
 def applied(call: Call) -> dict[str, str]:
     """The header that says which preferences were followed by a call that writes."""
     followed = [call.wants.returned] if call.wants.returned else []
+    if call.wants.continue_on_error and call.path.shape.endswith(".BulkUpload"):
+        followed.append("continue-on-error")
     return {"Preference-Applied": ", ".join(followed)} if followed else {}
 
 

@@ -112,9 +112,7 @@ class TiApi:
 def _handle(row: Row, call: Call, caller: Caller | None, body: bytes) -> Answer:
     if caller is None:
         return row.handler(call)
-    admitted = replace(
-        call, body=body, by=caller.client_id, _tenant=caller.tenant, sets=_sets(caller.roles)
-    )
+    admitted = replace(call, body=body, by=caller.client_id, _tenant=caller.tenant, sets=_sets(caller.roles))
     return row.handler(admitted)
 
 

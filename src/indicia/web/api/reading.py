@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -36,8 +37,8 @@ class Place:
 
 def collection(call: Call) -> Answer:
     """GET a set, or what a navigation property holds"""
+    asked = _options(call, options.LIST_OPTIONS, call.path.shape)
     place = _reach(call, call.path.shape)
-    asked = _options(call, options.LIST_OPTIONS, place.entity)
     found = call.tenant.select(place.entity, asked.query, place.within)
     count = call.tenant.count(place.entity, asked.filter, place.within) if asked.count else None
     more = _related(call, found.found, asked.expand) if asked.expand else ()
@@ -55,8 +56,9 @@ def collection(call: Call) -> Answer:
 
 def references(call: Call) -> Answer:
     """GET the references to the entities of a collection"""
-    place = _reach(call, call.path.shape.removesuffix("/$ref"))
-    asked = _options(call, options.REFERENCE_OPTIONS, place.entity)
+    shape = call.path.shape.removesuffix("/$ref")
+    asked = _options(call, options.REFERENCE_OPTIONS, shape)
+    place = _reach(call, shape)
     found = call.tenant.select(place.entity, asked.query, place.within)
     count = call.tenant.count(place.entity, asked.filter, place.within) if asked.count else None
     link = _next_link(call, asked, found)
@@ -65,15 +67,16 @@ def references(call: Call) -> Answer:
 
 def count(call: Call) -> Answer:
     """GET how many entities a collection has"""
-    place = _reach(call, call.path.shape.removesuffix("/$count"))
-    asked = _options(call, options.COUNT_OPTIONS, place.entity)
+    shape = call.path.shape.removesuffix("/$count")
+    asked = _options(call, options.COUNT_OPTIONS, shape)
+    place = _reach(call, shape)
     return _plain(str(call.tenant.count(place.entity, asked.filter, place.within)).encode())
 
 
 def entity(call: Call) -> Answer:
     """GET one entity, by its key or by a way to it; 304 where If-None-Match has it already"""
+    asked = _options(call, options.ENTITY_OPTIONS, call.path.shape)
     place = _reach(call, call.path.shape)
-    asked = _options(call, options.ENTITY_OPTIONS, place.entity)
     if place.noun is None:
         return NO_CONTENT
     if asked.expand:  # an ETag says nothing of what is expanded, so there is none
@@ -124,9 +127,9 @@ def _page(call: Call, content: Mapping[str, Any]) -> Answer:
     return calls.answer(call, content, headers=applied)
 
 
-def _options(call: Call, allowed: frozenset[str], described: Entity) -> Options:
-    """The options of the query string, pages no longer than the client would like."""
-    asked = options.parse(call.query, allowed, described, call.sets)
+def _options(call: Call, allowed: frozenset[str], shape: str) -> Options:
+    """The options of the query string, pages no longer than the client would like; before the store."""
+    asked = options.parse(call.query, allowed, _kind(shape), call.sets)
     size = call.wants.page
     return asked if size is None else replace(asked, page_limit=min(size, asked.page_limit))
 
@@ -136,6 +139,19 @@ def _property(call: Call, shape: str) -> tuple[Place, Property, Any]:
     place = _reach(call, way)
     described = place.entity.by_name[name]
     return place, described, None if place.noun is None else described.of(place.noun)
+
+
+@lru_cache(maxsize=256)
+def _kind(shape: str) -> Entity:
+    """What is at the end of a shape of the route table."""
+    first, *rest = (step.removesuffix(_KEY) for step in shape.split("/"))
+    described = BY_SET[first]
+    for step in rest:
+        way = described.navigation(step)
+        if way is None:
+            raise TypeError(shape)
+        described = BY_SET[way.target]
+    return described
 
 
 def _reach(call: Call, shape: str) -> Place:

@@ -1,0 +1,37 @@
+"""Times as options take them: a moment, a date, or how long ago."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import click
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time as it was written, and the moment that it was when it was read."""
+
+    text: str
+    moment: datetime
+
+
+def time_of(_context: click.Context, _option: click.Parameter, given: str | None) -> Time | None:
+    """For `callback=` of an option. Raises BadParameter that says what a time looks like."""
+    from indicia.feeds import rows
+
+    if given is None:
+        return None
+    text = given.strip()
+    try:
+        if ago := _AGO.fullmatch(text):
+            return Time(text, datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
+        return Time(text, rows.time_of(text))
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{error}; a time is as 2026-01-31T12:00:00Z, 2026-01-31, or so long ago: 7d, 12h, 30m"
+        ) from None

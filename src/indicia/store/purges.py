@@ -1,0 +1,94 @@
+"""Deleting what is many: hidden by one row in one short transaction, removed afterwards in steps.
+
+A row of `purges` names what is gone: the indicators of one definition, or of the tenant, up to an id that
+was the highest then; and the definitions, where they go as well. `scope` leaves those rows out of every
+query from that transaction on, so that nobody ever sees a part of them, even if the process is killed
+between two steps. Ids are never used again, so nothing new falls under an old purge; what could, an
+indicator that is moved under the definition meanwhile, has to wait (`must_not_await`).
+"""
+
+from __future__ import annotations
+
+from indicia.errors import StoreError
+from indicia.store import counting, rows
+from indicia.store.scope import Scope
+from indicia.store.tables import definitions, imports, indicators, purges
+
+FEW = 2000
+"""Indicators that are deleted at once, and those of one step: some ten milliseconds."""
+
+
+def many(scope: Scope, definition_id: int | None) -> bool:
+    """Whether the indicators of a definition, or of the tenant, are too many to be deleted at once.
+
+    They are, too, while others wait to be removed, because the deletion would reach those.
+    """
+    if scope.purging:
+        return True
+    query = scope.select(indicators, indicators.c.id).limit(FEW + 1)
+    if definition_id is not None:
+        query = query.where(indicators.c.definition_id == definition_id)
+    return len(scope.rows(query)) > FEW
+
+
+def hide(scope: Scope, definition_id: int | None = None, *, whole: bool) -> tuple[int, int]:
+    """Hide the indicators of one definition or of all, with `whole` the definitions too; how many of each."""
+    found, patterns = _count(scope, definition_id)
+    gone = 0
+    if whole:
+        gone = counting.counts(scope).definitions if definition_id is None else 1
+    last = definition_id or scope.reserve_ids(definitions, 1).start - 1
+    scope.delete(imports, *(() if definition_id is None else (imports.c.definition_id == definition_id,)))
+    scope.insert(
+        purges,
+        definition_id=definition_id or 0,
+        indicators_to=scope.reserve_ids(indicators, 1).start - 1,
+        definitions_to=last if whole else 0,
+    )
+    counting.move(scope, definitions=-gone, indicators=-found, patterns=-patterns)
+    return found, gone
+
+
+def step(scope: Scope) -> None:
+    """Remove some of what is hidden; the scope is one that sees it."""
+    purge = scope.row(scope.select(purges).order_by(purges.c.id))
+    if purge is None:
+        return
+    dead = scope.select(indicators, indicators.c.id).where(indicators.c.id <= purge.indicators_to)
+    owners = scope.select(definitions, definitions.c.id).where(definitions.c.id <= purge.definitions_to)
+    if purge.definition_id:
+        dead = dead.where(indicators.c.definition_id == purge.definition_id)
+        owners = owners.where(definitions.c.id == purge.definition_id)
+    if scope.delete(indicators, indicators.c.id.in_(dead.order_by(indicators.c.id).limit(FEW))):
+        return
+    if scope.delete(definitions, definitions.c.id.in_(owners.limit(FEW))):
+        return
+    scope.delete(purges, purges.c.id == purge.id)
+
+
+def must_not_await(scope: Scope, indicator_id: int, definition_id: int) -> None:
+    """Raise StoreError where an indicator would come among those of a definition that are being removed."""
+    if scope.purging:
+        query = scope.select(purges).where(
+            purges.c.definition_id == definition_id, purges.c.indicators_to >= indicator_id
+        )
+        if scope.row(query) is not None:
+            raise StoreError(
+                f"AlertDefinitions({definition_id}) is still being emptied of what was deleted; try again",
+                retry_after=5,
+            )
+
+
+def _count(scope: Scope, definition_id: int | None) -> tuple[int, int]:
+    """Indicators, and those of them that are patterns."""
+    if definition_id is None:
+        have = counting.counts(scope)
+        return have.indicators, have.patterns
+    return (
+        scope.count(indicators, indicators.c.definition_id == definition_id),
+        scope.count(
+            indicators,
+            indicators.c.definition_id == definition_id,
+            indicators.c.function.in_(rows.PATTERNS),
+        ),
+    )

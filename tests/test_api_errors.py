@@ -1,0 +1,215 @@
+"""Wrong calls of the API: each is refused in its own words, whatever comes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from indicia.errors import StoreError
+from indicia.web.api import ROUTES
+from indicia.web.api.dispatch import ENTITY_LIMIT
+from service import (
+    DEFINITION,
+    Client,
+    Local,
+    Reply,
+    indicator,
+)
+
+BIND = "AlertDefinition@odata.bind"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("AlertDefinitions(999999)", 404),
+        ("AlertDefinitions(0)", 404),
+        ("AlertDefinitions(-1)", 404),
+        ("AlertDefinitions('1')", 400),
+        ("AlertDefinitions(9223372036854775807)", 404),
+        ("AlertDefinitions(9223372036854775808)", 400),
+        ("AlertDefinitions(1)(2)", 404),
+        ("AlertDefinitions(1", 404),
+        ("alertdefinitions", 404),
+        ("Nothing", 404),
+        ("..%2f..%2fetc", 404),
+        ("%00", 404),
+        ("%ff", 400),
+        ("%zz", 404),
+        ("AlertDefinitions(1)/Name", 404),
+        ("AlertDefinitions/$count/Name", 404),
+        ("$batch", 501),
+        ("AlertDefinitions(1)/Colour", 404),
+        ("AlertDefinitions?$search=red", 501),
+        ("AlertDefinitions?$filter=Colour%20eq%201", 400),
+        ("AlertDefinitions?colour=red", 400),
+        ("AlertDefinitions?$top=-1", 400),
+        ("AlertDefinitions(1)?$top=1", 400),
+        ("$metadata?$format=json", 501),
+        ("A" * 5000, 404),
+        ("(" * 10_000, 404),
+    ],
+)
+def test_paths_that_lead_nowhere(api: Client, path: str, status: int) -> None:
+    reply = api("GET", path)
+    assert reply.status == status, reply.body
+    assert set(reply.error) <= {"code", "message", "target", "details"}
+    assert reply.error["message"]
+
+
+def test_methods(api: Client) -> None:
+    reply = api("PUT", "AlertDefinitions")
+    assert (reply.status, reply.headers["allow"]) == (405, "DELETE, GET, HEAD, OPTIONS, POST")
+    assert api("OPTIONS", "AlertDefinitions(1)").headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
+    assert api("OPTIONS", "AlertDefinitions(1)").status == 204
+    assert api("HEAD", "AlertDefinitions").status == 200
+    assert api("TRACE", "AlertDefinitions").status == 405
+    assert api("X" * 500, "AlertDefinitions").status == 400
+    assert api("POST", "$metadata", {}).status == 405
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json", 201),
+        ("application/json;odata.metadata=minimal;charset=UTF-8", 201),
+        ("text/json", 201),
+        ("", 201),
+        ("application/x-www-form-urlencoded", 415),
+        ("text/plain", 415),
+        ("application/json;charset=utf-16", 400),
+    ],
+)
+def test_media_types(empty: Client, kind: str, status: int) -> None:
+    assert empty("POST", "AlertDefinitions", DEFINITION, {"Content-Type": kind}).status == status
+
+
+def test_compressed_bodies_are_refused(api: Client) -> None:
+    assert api("POST", "AlertDefinitions", b"x", {"Content-Encoding": "gzip"}).status == 415
+
+
+def test_bodies_beyond_the_limit(service: Local, api: Client) -> None:
+    limit = service.settings.max_body_bytes
+    bulk = "IndicatorsOfCompromise/Actions.BulkUpload"
+    assert api("POST", bulk, b" " * limit).status == 400
+    assert api("POST", bulk, b" " * (limit + 1)).status == 413
+    assert api("POST", bulk, b"{}", {"Content-Length": str(limit + 1)}).status == 413
+    assert api("POST", bulk, b"{}", {"Content-Length": "9" * 50}).status == 413
+    assert api("POST", "AlertDefinitions", b" " * (ENTITY_LIMIT + 1)).status == 413
+
+
+def test_a_busy_store_says_when_to_try_again(
+    service: Local, api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any) -> None:
+        raise StoreError("/secret/place is locked", retry_after=2)
+
+    monkeypatch.setattr("indicia.store.TenantStore.find", busy)
+    reply = api("GET", "AlertDefinitions(1)")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "2")
+    assert b"secret" not in reply.body
+    monkeypatch.setattr("indicia.store.Store.signing_keys", busy)
+    assert service.request("GET", "/health").status == 503
+
+
+def test_what_nobody_foresaw_is_told_and_logged_without_content(
+    api: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "evil.example was seen on host-7"
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError(secret)
+
+    monkeypatch.setattr("indicia.store.TenantStore.find", broken)
+    reply = api("GET", "AlertDefinitions(1)")
+    assert (reply.status, reply.error["code"]) == (500, "InternalError")
+    assert "RuntimeError" in caplog.text
+    assert "host-7" not in caplog.text + reply.body.decode()
+
+
+def test_health(service: Local) -> None:
+    assert service.request("GET", "/health").json()["status"] == "ok"
+
+
+def test_links_lead_back_the_way_the_client_came(service: Local, api: Client) -> None:
+    token = {"Authorization": f"Bearer {api.token}"}
+    for host, root in (
+        ("ti.example:9000", "https://ti.example:9000"),
+        ("[::1]:8443", "https://[::1]:8443"),
+        ('evil"><script>', "https://127.0.0.1:8443"),
+        ("a b", "https://127.0.0.1:8443"),
+    ):
+        reply = service.request("GET", "/v1.0/AlertDefinitions", headers=token | {"Host": host})
+        assert reply.json()["@odata.context"].startswith(f"{root}/v1.0/$metadata")
+
+
+def _sane(reply: Reply) -> None:
+    assert reply.status < 500 or reply.status in (501, 507), reply.body
+    if reply.status >= 400:
+        assert reply.error["message"]
+
+
+QUIET = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+WIRE = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"))
+SHAPES = st.sampled_from([row.shape for row in ROUTES]).flatmap(
+    lambda shape: st.integers(-5, 2**65).map(lambda key: shape.replace("#", str(key)))
+)
+METHODS = st.sampled_from(["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS", "QUERY"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+MEMBERS = st.sampled_from(
+    [*DEFINITION, *indicator(1), "Id", "ExpiresAt", "iocs", "alertDefinitions", "@odata.id"]
+)
+
+
+@QUIET
+@given(METHODS, SHAPES | WIRE, st.none() | WIRE, st.binary() | VALUES | st.dictionaries(MEMBERS, VALUES))
+def test_whatever_is_asked_is_answered(
+    api: Client, method: str, path: str, query: str | None, body: Any
+) -> None:
+    target = path if query is None else f"{path}?{query}"
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    _sane(api(method, target, content))
+
+
+@QUIET
+@given(st.dictionaries(MEMBERS, VALUES, max_size=3), st.booleans())
+def test_whatever_a_nearly_good_body_holds_is_answered(
+    api: Client, changes: dict[str, Any], bulk: bool
+) -> None:
+    body: Any = indicator(1) | changes
+    path = "IndicatorsOfCompromise"
+    if bulk:
+        path, body = f"{path}/Actions.BulkUpload", {"iocs": [indicator(1), body]}
+    _sane(api("POST", path, body))
+    _sane(api("POST", "AlertDefinitions", DEFINITION | changes))
+
+
+@QUIET
+@given(
+    st.sampled_from(["", "1.0", "contoso", "%00", "a" * 300]),
+    st.dictionaries(
+        st.sampled_from(["grant_type", "client_id", "client_secret", "resource", "scope"]), st.text()
+    ),
+    st.booleans(),
+)
+def test_whatever_the_token_endpoint_is_asked_is_answered(
+    service: Local, tenant: str, form: dict[str, str], version: bool
+) -> None:
+    step = "/v2.0" if version else ""
+    changed = {"grant_type": "client_credentials"} | {
+        name: value.encode("utf-8", "replace").decode() for name, value in form.items()
+    }
+    reply = service.form(f"/{tenant}/oauth2{step}/token", changed)
+    assert reply.status in (400, 401, 404, 405, 429)
