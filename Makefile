@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 # Test processes side by side, and more arguments for pytest: make test ARGS='-k store -x'
 JOBS ?= 2
 ARGS ?=
+# How long `make fuzz` attacks the kernel.
+SECONDS ?= 600
 PYTEST := $(BIN)/python -m pytest -q
 CODE := src tests bench examples
 
@@ -39,6 +41,11 @@ test-fast: setup ## what takes long is left out, under 60 s
 .PHONY: test-slow
 test-slow: setup ## the long runs alone: the whole truth, kills by the hundred
 	$(PYTEST) -m slow $(ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## the kernel under sanitizers for SECONDS=600, and more examples for the engine; SEED=… repeats a run
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	INDICIA_EXAMPLES=20000 $(PYTEST) --timeout=0 -m 'not slow' tests/test_engine.py tests/test_borders.py $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, its format, mypy --strict, the layers of the imports

@@ -24,7 +24,7 @@ except ModuleNotFoundError:
     sys.exit("this example needs pyarrow: pip install 'indicia[client,arrow]'")
 
 from indicia.client import Alert, AlertDefinition, Client, Indicator
-from indicia.errors import IndiciaError, NotFound, NotSupported
+from indicia.errors import IndiciaError
 
 BATCH = 10_000
 _ARROW = {int: pa.int64(), bool: pa.bool_(), datetime: pa.timestamp("us", tz="UTC")}
@@ -69,11 +69,7 @@ def main(details_file: str, folder: str | None) -> None:
             ("indicators", Indicator, client.indicators(expand=True)),
             ("alerts", Alert, client.alerts()),
         ):
-            try:
-                made = table(kind, found)
-            except (NotFound, NotSupported) as error:
-                print(f"{name}: this service has none ({error.message})")
-                continue
+            made = table(kind, found)
             print(f"{name}: {made.num_rows} rows, {made.num_columns} columns")
             if folder is not None:
                 parquet.write_table(made, Path(folder) / f"{name}.parquet")

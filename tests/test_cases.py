@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,7 +18,10 @@ import yaml
 
 from indicia import telemetry, values
 from indicia.detect import detect
-from indicia.match import Matcher, ReferenceMatcher
+from indicia.match import Matcher, ReferenceMatcher, compiler
+from indicia.match.engine import IndexMatcher, Sieve
+from indicia.match.index import Index
+from indicia.match.kernel import BUILT
 from indicia.match.reference import meets
 from indicia.model import (
     AlertDefinition,
@@ -45,7 +49,20 @@ class Pairs:
         return [indicator for indicator in self._indicators if meets(indicator, observable)]
 
 
+def index_of(indicators: Iterable[Indicator]) -> Index:
+    """Compiled and opened; the mapping outlives the file's name."""
+    with TemporaryDirectory() as folder:
+        compiler.write(indicators, Path(folder, "case.idx"))
+        return Index.open(Path(folder, "case.idx"))
+
+
+def compiled(indicators: Iterable[Indicator]) -> IndexMatcher:
+    return IndexMatcher(index_of(indicators))
+
+
 ENGINES: dict[str, Engine] = {"reference": ReferenceMatcher, "pairs": Pairs}
+if BUILT:  # test_kernel_build.py sees to it that it is
+    ENGINES["index"] = compiled
 CASES = Path(__file__).resolve().parent / "cases" / "match"
 FUNCTIONS: list[dict[str, Any]] = yaml.safe_load((CASES / "functions.yaml").read_text("utf-8"))
 EVENTS: list[dict[str, Any]] = yaml.safe_load((CASES / "events.yaml").read_text("utf-8"))
@@ -101,16 +118,33 @@ def told(detection: Detection) -> dict[str, Any]:
     }
 
 
+def written(case: Mapping[str, Any], folder: Path) -> telemetry.Source:
+    """The case's event as a file."""
+    path = folder / case.get("source", "events.json")
+    path.write_text(case["line"] if "line" in case else json.dumps(case["event"]), "utf-8")
+    return telemetry.Source(path.name, path)
+
+
+def by_indicator(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(found, key=lambda item: str(item["indicator"]))
+
+
 @pytest.mark.parametrize("case", EVENTS, ids=lambda case: str(case["name"]))
 def test_event(case: Mapping[str, Any], engine: Engine, tmp_path: Path) -> None:
-    path = tmp_path / case.get("source", "events.json")
-    path.write_text(case["line"] if "line" in case else json.dumps(case["event"]), "utf-8")
     faults: list[telemetry.Malformed] = []
-    source = telemetry.Source(path.name, path)
-    events = list(telemetry.events(source, malformed=faults.append))
+    events = list(telemetry.events(written(case, tmp_path), malformed=faults.append))
     assert (len(events), faults) == (1, [])
     matcher = engine([indicator(words) for words in case["indicators"]])
-    found = sorted(
-        (told(item) for item in detect(events[0], matcher)), key=lambda item: str(item["indicator"])
-    )
-    assert found == sorted(case["detections"], key=lambda item: str(item["indicator"]))
+    found = by_indicator(told(item) for item in detect(events[0], matcher))
+    assert found == by_indicator(case["detections"])
+
+
+@pytest.mark.skipif(not BUILT, reason="the C extension was not built")
+@pytest.mark.parametrize("case", EVENTS, ids=lambda case: str(case["name"]))
+def test_the_sieve_names_an_event_that_is_met(case: Mapping[str, Any], tmp_path: Path) -> None:
+    index = index_of([indicator(words) for words in case["indicators"]])
+    selection = telemetry.Selection(Sieve(index), lambda _count: None)
+    source, matcher = written(case, tmp_path), IndexMatcher(index)
+    events = telemetry.events(source, malformed=pytest.fail, selection=selection)
+    found = by_indicator(told(item) for event in events for item in detect(event, matcher))
+    assert found == by_indicator(case["detections"])

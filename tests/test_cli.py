@@ -127,7 +127,7 @@ def test_wrong_usage(bare: Shell, arguments: tuple[str, ...]) -> None:
 
 
 def test_an_unknown_command_is_answered_with_its_like(bare: Shell) -> None:
-    assert "did you mean indicators?" in bare("ind", code=USAGE).err
+    assert "did you mean index or indicators?" in bare("ind", code=USAGE).err
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,9 @@ def test_a_fault_of_ours_is_one_line(shell: Shell) -> None:
         ("indicia indicators ", 2, "plain,import"),
         ("indicia alerts set 1 r", 4, "plain,resolved"),
         ("indicia scan --out", 2, "plain,--output"),
+        ("indicia scan a --fail-on h", 4, "plain,High"),
+        ("indicia index ", 2, "plain,verify"),
+        ("indicia explain --as ", 3, "plain,event"),
     ],
 )
 def test_completion(bare: Shell, words: str, number: int, found: str) -> None:

@@ -118,7 +118,7 @@ def test_formats_are_those_of_feeds() -> None:
     ("name", "content"),
     [
         ("a.csv", CSV.encode()),
-        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("a.csv.zst", zstandard.ZstdCompressor().compress(CSV.encode())),
         ("a", CSV.replace(",", ";").encode("utf-16")),
         (
@@ -226,7 +226,7 @@ def test_a_dry_run_stores_nothing(shell: Shell) -> None:
         ("empty.txt", b"", "holds no indicator that can be used"),
         ("prose.txt", b"Nothing happened today.\n", "holds no indicator that can be used"),
         ("bad.csv", b"type,value\nMd5,xyz\n", "holds no indicator that can be used"),
-        ("cut.gz", gzip.compress(LIST.encode())[:-9], "breaks off here"),
+        ("cut.gz", gzip.compress(LIST.encode(), mtime=0)[:-9], "breaks off here"),
     ],
 )
 def test_a_file_without_indicators_is_a_mistake(shell: Shell, name: str, content: bytes, told: str) -> None:

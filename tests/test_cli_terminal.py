@@ -69,6 +69,20 @@ def test_an_import_on_a_terminal_shows_a_bar(shell: Shell, terminal: tuple[int, 
     assert "━".encode() in text
 
 
+def test_a_scan_on_a_terminal_shows_a_bar_with_its_figures(shell: Shell, terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    shell.write("list.csv", "type,value\nDomainName,evil.example\n")
+    shell.write("a.log", "192.0.2.5 GET http://evil.example/ 200\n" * 20_000)
+    given = ("scan", "a.log", "--indicators", "list.csv", "--output", "ndjson")
+    process = shell.process(*given, stderr=theirs)
+    text = shown(ours, b"20,000 events")
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert len(out.splitlines()) == 1
+    for figure in (b"Scanning", "━".encode(), b" MB, ", b" MB/s"):
+        assert figure in text
+
+
 def test_an_interrupted_scan_is_told(shell: Shell, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     process = shell.process("scan", "-", stdin=subprocess.PIPE, stderr=theirs)

@@ -33,6 +33,7 @@ from indicia.client import (
 )
 from indicia.client.fields import INT64
 from indicia.errors import (
+    Forbidden,
     GrantRefused,
     InvalidValue,
     MalformedFile,
@@ -46,6 +47,7 @@ from indicia.odata import entities
 from indicia.settings import Settings
 from indicia.store import Store
 from service import Access, Process, add_access, free_port, running
+from stored import detection
 
 DEFINITION = AlertDefinition(
     name="mine", title="Seen", severity=Severity.HIGH, category=Category.MALWARE, recommended_action="Look."
@@ -354,6 +356,7 @@ def test_several_may_share_a_client(details: Details) -> None:
     assert asyncio.run(both()) == [0] * 8
 
 
+@pytest.mark.full
 def test_an_upload_has_progress_pages_and_a_position(client: Client) -> None:
     owner = client.add_definition(DEFINITION).id
     seen: list[int] = []
@@ -384,6 +387,62 @@ def test_an_upload_that_was_refused_goes_on_where_it_stopped(client: Client) -> 
     assert client.count_indicators() == len(given)
 
 
+def test_an_upsert_makes_none_twice(client: Client) -> None:
+    owner = client.add_definition(DEFINITION).id
+    assert client.upload_indicators(files(owner, 3), upsert=True).stored == 3
+    again = (replace(one, source="feed") for one in files(owner, 5))
+    assert client.upload_indicators(again, upsert=True).stored == 5
+    assert client.count_indicators() == client.count_indicators(Indicator.Source == "feed") == 5
+
+
+def test_alerts_and_their_detections_are_read(process: Process) -> None:
+    access = new_access(process, "alerts")
+    with Client(details_of(process, access)) as client:
+        owner = client.add_definition(DEFINITION)
+        named = client.add_indicator(domain(owner.id, "evil.example"))
+        with Store.open(Settings(home=process.home).database_url) as store:
+            tenant = store.tenant(access.tenant_id)
+            kept = tenant.indicator(named.id)
+            found = [detection(kept, tenant.uid, hour, machine=f"host-{hour // 3}") for hour in range(6)]
+            tenant.record(found)
+        assert client.count_alerts() == 2
+        (alert,) = client.alerts(sdk.Alert.Machine == "host-1")
+        assert client.alert(alert.id) == alert
+        assert (alert.alert_id, alert.title, alert.definition_id) == (
+            found[3].alert_id,
+            owner.title,
+            owner.id,
+        )
+        assert (alert.detection_count, alert.indicators) == (3, ("evil.example",))
+        assert alert.status is sdk.AlertStatus.NEW
+        seen = list(client.detections(alert_id=alert.id, order=[sdk.Detection.EventTime]))
+        assert [one.detection_id for one in seen] == [one.id for one in found[3:]]
+        assert (seen[0].value, seen[0].indicator_id, seen[0].event_time) == (
+            "evil.example",
+            named.id,
+            found[3].event_time,
+        )
+        assert seen[0].evidence == ("query observed: evil.example",)
+        late = sdk.Detection.Alert.Machine == "host-1"
+        assert client.count_detections(late) == len(list(client.detections(late))) == 3
+        held = sdk.Alert.Detections.any(sdk.Detection.EventId == found[0].event_id)
+        assert [one.machine for one in client.alerts(held)] == ["host-0"]
+        assert client.count_alerts(sdk.Alert.AlertDefinition.Name == "mine") == 2
+        with pytest.raises(InvalidValue, match="not compared"):
+            sdk.Alert.Indicators == ("evil.example",)  # noqa: B015
+
+
+def test_a_role_that_is_lacking_is_told(process: Process) -> None:
+    with Store.open(Settings(home=process.home).database_url) as store:
+        access = add_access(store, "reader", ("Ti.Read",))
+    with Client(details_of(process, access)) as client:
+        assert client.count_indicators() == 0
+        for refused in (client.count_alerts, client.delete_all_indicators):
+            with pytest.raises(Forbidden, match="lacks the role"):
+                refused()
+
+
+@pytest.mark.full
 def test_a_quota_stops_an_upload_with_its_figures(client: Client) -> None:
     quota = Quotas().definitions
     given = (replace(DEFINITION, name=f"d{number}") for number in range(quota + 1))

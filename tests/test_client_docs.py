@@ -86,6 +86,7 @@ def test_the_snippets_run_one_after_the_other(folder: Path) -> None:
     assert shown[4].startswith("InvalidValue Title ")
 
 
+@pytest.mark.full
 def test_the_five_steps(folder: Path) -> None:
     script = str(ROOT / "examples" / "sdk_five_steps.py")
     for number in (1, 2):
@@ -99,6 +100,7 @@ def test_the_five_steps(folder: Path) -> None:
     assert done.stderr.startswith("MalformedFile: details.json: lacks client_id")
 
 
+@pytest.mark.full
 def test_tables_hold_what_is_stored(folder: Path) -> None:
     with Client.from_file(folder / "details.json") as client:
         owner = client.add_definition(

@@ -386,6 +386,16 @@ def test_a_chunk_whose_answer_was_lost_is_not_stored_twice(between: Loopback, lo
 
 
 @pytest.mark.full
+def test_an_upsert_is_sent_again_whatever_was_lost(between: Loopback) -> None:
+    with between.client() as client:
+        owner = client.add_definition(DEFINITION).id
+        between.losses = [HangUp(), GATEWAY]
+        assert client.upload_indicators(many(owner, 10), upsert=True).stored == 10
+        assert client.count_indicators() == 10
+    assert sum(path.endswith("BulkUpload") for _, path, _ in between.seen) == 3
+
+
+@pytest.mark.full
 def test_a_chunk_that_timed_out_is_left_to_the_caller(between: Loopback) -> None:
     with between.client() as client:
         owner = client.add_definition(DEFINITION).id

@@ -117,9 +117,9 @@ LISTED = [("DomainName", "evil.example"), ("IpAddress", "192.0.2.1")]
         codecs.BOM_UTF8 + b"evil.example\n192.0.2.1\n",
         codecs.BOM_UTF16_LE + "evil.example\r\n192.0.2.1\r\n".encode("utf-16-le"),
         codecs.BOM_UTF16_BE + "evil.example\n192.0.2.1".encode("utf-16-be"),
-        gzip.compress(b"evil.example\n192.0.2.1\n"),
+        gzip.compress(b"evil.example\n192.0.2.1\n", mtime=0),
         zstandard.compress(b"evil.example\n") + zstandard.compress(b"192.0.2.1\n"),
-        gzip.compress(codecs.BOM_UTF16_LE + "evil.example\n192.0.2.1\n".encode("utf-16-le")),
+        gzip.compress(codecs.BOM_UTF16_LE + "evil.example\n192.0.2.1\n".encode("utf-16-le"), mtime=0),
     ],
     ids=["LF", "CRLF", "BOM", "UTF-16LE", "UTF-16BE", "gz", "zst in frames", "gz of UTF-16"],
 )

@@ -20,7 +20,7 @@ from indicia.model import Indicator, Quotas
 from indicia.odata import parse
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
 from indicia.odata.tree import Query
-from indicia.store import Store, TenantStore, Within, purges
+from indicia.store import Store, TenantStore, Within, purges, scope
 from service import DEFINITION, Access, Process, add_access, indicator, running
 from stored import add, definition, detection, everything, sound, url
 from stored import indicator as noun
@@ -177,7 +177,7 @@ def test_hidden_and_removed_are_the_same_to_see(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("both")
-    limit = purges.FEW
+    limit = purges.FEW, scope._MANY_PURGES
     try:
         with Store.open(url(folder / "a.db")) as hiding, Store.open(url(folder / "b.db")) as removing:
             one, two = (store.tenant(store.add_tenant("x").uid) for store in (hiding, removing))
@@ -189,6 +189,7 @@ def test_hidden_and_removed_are_the_same_to_see(
                 purges.FEW = 10**9
                 play(two, name, number)
                 purges.FEW = 0 if number % 2 else 2
+                scope._MANY_PURGES = number % 3
                 try:
                     play(one, name, number)
                 except StoreError:  # a move that has to wait
@@ -203,7 +204,7 @@ def test_hidden_and_removed_are_the_same_to_see(
                 assert len(everything(folder / "a.db")[name]) == len(everything(folder / "b.db")[name])
         sound(folder / "a.db")
     finally:
-        purges.FEW = limit
+        purges.FEW, scope._MANY_PURGES = limit
 
 
 # At size
@@ -282,7 +283,8 @@ def test_nobody_waits_for_a_large_deletion(tmp_path: Path, what: str, size: int)
             (access, lambda s: s.get(f"{root}/IndicatorsOfCompromise?$top=10&$count=true", timeout=60)),
         ]
         neighbours = [Neighbour(service, who, call) for who, call in calls]
-        time.sleep(0.5)
+        time.sleep(2)
+        before = max(max(neighbour.seconds) for neighbour in neighbours)
         begin = time.perf_counter()
         reply = session.request(names[what][0], f"{root}/{names[what][1]}", timeout=120)
         took = time.perf_counter() - begin
@@ -293,8 +295,9 @@ def test_nobody_waits_for_a_large_deletion(tmp_path: Path, what: str, size: int)
             time.sleep(0.2)
         whole = time.perf_counter() - begin
         longest = [neighbour.stop() for neighbour in neighbours]
-    print(f"{what} of {size}: answered in {took:.3f} s, removed in {whole:.1f} s, longest {longest}")
-    assert max(took, *longest) < 1
+    words = ", ".join(f"{seconds:.3f}" for seconds in longest)
+    print(f"{what} of {size}: answered in {took:.3f} s, removed in {whole:.1f} s, longest {words}")
+    assert max(took, *longest) - before < 1, f"before the deletion the longest took {before:.3f} s"
     sound(path)
 
 

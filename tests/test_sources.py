@@ -318,7 +318,7 @@ def test_what_only_begins_as_compressed(tmp_path: Path, head: bytes) -> None:
 
 def test_progress_counts_bytes_of_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_bytes(zst(NOISE) * 3)
+    path.write_bytes(zst(NOISE) * 12)  # more than a thread decompresses ahead
     heard: list[int] = []
     (source,) = sources([str(path)])
     list(telemetry.events(source, malformed=lambda what: pytest.fail(str(what)), progress=heard.append))

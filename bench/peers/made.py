@@ -60,7 +60,7 @@ EVENT = (
     '"category":["network"],"dataset":"endpoint.events.network","sequence":%d},"host":{"name":"ws-%04d",'
     '"os":{"name":"Windows 11"}},"source":{"ip":"10.%d.%d.%d","port":%d},"destination":{"ip":"%s","port":443},'
     '"network":{"bytes":%d,"transport":"tcp"},"dns":{"question":{"name":"%s"}},"process":{"pid":%d,"executable":'
-    '"C:\\\\Program Files\\\\Updates\\\\%s.exe","hash":{"sha256":"%s"}},"user":{"name":"u%05d"}}\n'
+    '"C:\\\\Program Files\\\\Updates\\\\app-%s.exe","hash":{"sha256":"%s"}},"user":{"name":"u%05d"}}\n'
 )
 BATCH = 50_000
 

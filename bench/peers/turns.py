@@ -47,7 +47,7 @@ def compare(title: str, entries: Sequence[Entry], repeat: int) -> dict[str, floa
     ends, seconds = [], {entry.name: list[float]() for entry in entries}
     for entry in entries:
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, entry.make, entry.log.path))
+        process = context.Process(target=serve, args=(theirs, entry.make, entry.log.path), daemon=True)
         process.start()
         theirs.close()
         ours.recv()

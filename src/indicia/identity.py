@@ -8,8 +8,7 @@ the event families are data of the mapping files (`telemetry/mappings`), their s
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
 from hashlib import sha256
 
@@ -17,6 +16,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _SIGNED_MINIMUM = -(2**63)
 _UNSIGNED_LIMIT = 2**64
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+_INNER = dict, list
+"""What has leaves below it."""
 
 Part = str | bytes | None
 
@@ -27,17 +29,24 @@ def digest(parts: Iterable[Part]) -> str:
     Each part is UTF-8 with its length in bytes as a 32-bit big-endian number; an absent part is empty.
     Bytes are taken as they are.
     """
-    sha = sha256()
+    pieces: list[bytes] = []
     for part in parts:
-        data = clean(part).encode() if isinstance(part, str) else part or b""
-        sha.update(struct.pack(">I", len(data)))
-        sha.update(data)
-    return sha.hexdigest()[:32]
+        data = encoded(part) if isinstance(part, str) else part or b""
+        pieces += len(data).to_bytes(4, "big"), data
+    return sha256(b"".join(pieces)).hexdigest()[:32]
+
+
+def encoded(text: str) -> bytes:
+    """The text as UTF-8, `clean`."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # unpaired surrogates, the only characters that have no UTF-8
+        return clean(text).encode()
 
 
 def clean(text: str) -> str:
     """The text with unpaired surrogates as U+FFFD, as WHATWG decoders give them."""
-    return _SURROGATE.sub("\ufffd", text) if _SURROGATE.search(text) else text
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def lower(text: str) -> str:
@@ -52,7 +61,7 @@ def text(leaf: object) -> str:
     nearest double in the fewest digits that read back the same, without exponent or closing zeros.
     """
     if isinstance(leaf, str):
-        return clean(leaf)
+        return leaf if leaf.isascii() else clean(leaf)
     if leaf is True:
         return "true"
     if leaf is False:
@@ -84,26 +93,26 @@ def pairs(value: object, without: frozenset[str] = frozenset()) -> list[bytes]:
     Keys are joined by `.`, list elements numbered from 0. `without` names paths that are left out with
     all that is below them, whether objects or dots in the keys part them.
     """
+    if not isinstance(value, _INNER):
+        leaf = text(value)
+        return [encoded(f"\t{leaf}")] if leaf else []
     below = tuple(f"{path}." for path in without)
-    found = [
-        f"{path}\t{leaf}".encode()
-        for path, leaf in _leaves(value)
-        if path not in without and not path.startswith(below)
-    ]
+    found: list[bytes] = []
+    # A stack instead of recursion: depth comes from outside.
+    stack: list[tuple[str, object]] = [("", value)]
+    while stack:
+        above, here = stack.pop()
+        inner = here.items() if isinstance(here, dict) else enumerate(here)  # type: ignore[call-overload]
+        for key, inside in inner:
+            path = f"{above}{key}"
+            if without and (path in without or path.startswith(below)):
+                continue
+            if isinstance(inside, _INNER):
+                stack.append((f"{path}.", inside))
+            elif leaf := text(inside):
+                found.append(encoded(f"{path}\t{leaf}"))
     found.sort()
     return found
-
-
-def _leaves(value: object) -> Iterator[tuple[str, str]]:
-    # A stack instead of recursion: depth comes from outside. Nothing above: None, because keys may be empty.
-    stack: list[tuple[str | None, object]] = [(None, value)]
-    while stack:
-        path, here = stack.pop()
-        if isinstance(here, dict | list):
-            inner = here.items() if isinstance(here, dict) else enumerate(here)
-            stack.extend((str(key) if path is None else f"{path}.{key}", value) for key, value in inner)
-        elif found := text(here):
-            yield clean(path or ""), found
 
 
 def event_id(family: str, parts: Iterable[Part]) -> str:

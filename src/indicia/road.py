@@ -22,14 +22,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from indicia import feeds, identity, journal, scanning, telemetry, triage
-from indicia.errors import InputError, InvalidValue
+from indicia.errors import InputError, InvalidValue, MissingExtra
 from indicia.feeds import FeedFault, make
 from indicia.journal import Found, Journal
 from indicia.model import Alert, AlertDefinition, Detection, Event, Indicator, Severity
-from indicia.store import ImportState, TenantStore
 from indicia.telemetry import Change, Malformed, Source
+
+if TYPE_CHECKING:  # a scan without a store does not load one
+    from indicia.store import ImportState, TenantStore
 
 BATCH = 2000
 """Detections of one transaction."""
@@ -80,7 +83,7 @@ class ScanWatch:
     detection: Callable[[Detection], None] = _nobody
     malformed: Callable[[Malformed], None] = _nobody
     """Of each batch the first ones (scanning.LISTED); all are counted."""
-    unreadable: Callable[[InputError], None] = _nobody
+    unreadable: Callable[[InputError | MissingExtra], None] = _nobody
     changed: Callable[[Source, Change], None] = lambda _source, _change: None
     """A file that was written to while it was read."""
     progress: Callable[[int, int], None] = _no_step
@@ -168,7 +171,7 @@ class _Scan:
         self._tally: dict[str, int] = {}
         """As it stood behind the last piece that is done."""
         self._last = time.monotonic()
-        self._fault: InputError | None = None
+        self._fault: InputError | MissingExtra | None = None
         """Of the file that is being read."""
 
     def run(self) -> None:

@@ -10,6 +10,7 @@ memory does not grow with the input. With one worker, or little to read, everyth
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -24,7 +25,7 @@ from typing import NamedTuple
 
 from indicia import telemetry
 from indicia.detect import detect
-from indicia.errors import IndiciaError, InputError
+from indicia.errors import IndiciaError, InputError, MissingExtra
 from indicia.match import Matcher
 from indicia.model import Detection, Event
 from indicia.telemetry import Change, Malformed, Selection, Source
@@ -36,6 +37,8 @@ AHEAD = 64
 EVENTS = 20_000
 """Events after which a batch is sent, whatever it holds."""
 DETECTIONS = 500
+YOUNG = 50_000
+"""Objects that a worker makes before its collector looks for cycles: there are hardly any."""
 LISTED = 500
 """Malformed lines of a batch that are told; further ones are counted."""
 
@@ -91,7 +94,7 @@ class Batch:
     """Events that met an indicator and that `Plan.keep` left out."""
     timeless: int = 0
     """Events that met an indicator and have no usable time; counted where the plan has a `keep`."""
-    fault: InputError | None = None
+    fault: InputError | MissingExtra | None = None
     """Why the piece cannot be read (any further)."""
     change: Change | None = None
     """Of the file, since the scan began (the last batch of a piece says)."""
@@ -112,7 +115,7 @@ def scan(
     """Batches of all pieces, in their order; the numbers of lines are those of the file.
 
     `done` names pieces that are left out, by number, with the lines that each has. Raises what a worker
-    raised beyond InputError; a worker that dies is a RuntimeError.
+    raised beyond InputError and MissingExtra; a worker that dies is a RuntimeError.
     """
     done = done or {}
     left = [number for number in range(len(pieces)) if number not in done]
@@ -169,7 +172,7 @@ class _Reader:
                 if self._batch.events >= EVENTS or len(self._batch.detections) >= DETECTIONS:
                     yield self._end()
                     self._batch = Batch(number)
-        except InputError as error:
+        except (InputError, MissingExtra) as error:
             self._batch.fault = error
         self._batch.change = piece.change()
         self._batch.lines = self._lines
@@ -300,6 +303,10 @@ def _work(connection: Connection, ours: Sequence[Connection], pieces: Sequence[S
     for one in ours:
         # The parent's ends of the pipes: held open here they would hide that the parent was killed.
         one.close()
+    # What was there before the fork stays, so the collector need not touch, and so copy, its pages; and what an
+    # event makes is gone without it.
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 20)
     with suppress(EOFError, ConnectionError):
         try:
             reader = _Reader(pieces, plan, lambda read, events: connection.send(_Step(read, events)))

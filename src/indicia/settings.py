@@ -21,6 +21,7 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("host", str, "address that `serve` listens on and that URLs name"),
     ("port", int, "port that `serve` listens on and that URLs name"),
     ("tls", bool, "serve HTTPS with the home's own CA"),
+    ("original_hosts", bool, "also show a certificate for the original service's names"),
     ("max_body_bytes", int, "largest request body that the service reads, in bytes"),
     ("token_seconds", int, "how long an access token holds, in seconds"),
     ("quota_definitions", int, "alert definitions a tenant may have"),
@@ -37,6 +38,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8443
     tls: bool = True
+    original_hosts: bool = False
     max_body_bytes: int = 64 * 1024 * 1024
     token_seconds: int = 3599
     quota_definitions: int = 10_000

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import evtx
 import zstandard
 
 from indicia import values
@@ -102,13 +103,32 @@ def text_lines(path: Path) -> Iterator[str]:
 
 
 def event_texts(data: Path, file: str, numbers: set[int]) -> dict[int, str]:
-    """The events of a telemetry file at these lines, or elements of a JSON array, as text."""
+    """The events of a telemetry file at these lines, elements of a JSON array, or EVTX records, as text."""
+    if file.endswith(".evtx"):
+        found = evtx_texts(data / "telemetry" / f"{file}.zst")
+        return {number: found[number] for number in numbers}
     lines = text_lines(data / "telemetry" / f"{file}.zst")
     first = next(lines)
     if first.lstrip().startswith("["):
         elements = json.loads(first + "".join(lines))
         return {number: json.dumps(elements[number], ensure_ascii=False) for number in numbers}
     return {number: line for number, line in enumerate(chain([first], lines), 1) if number in numbers}
+
+
+def evtx_texts(path: Path) -> dict[int, str]:
+    """The records of an EVTX file by their numbers, as the library alone gives them."""
+    with path.open("rb") as file:
+        data = zstandard.ZstdDecompressor().stream_reader(file).read()
+    records: Iterator[Any] = evtx.PyEvtxParser(io.BytesIO(data), indent=False).records_json()
+    found: dict[int, str] = {}
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return found
+        except RuntimeError:  # a damaged chunk
+            continue
+        found[record["event_record_id"]] = record["data"]
 
 
 class Row(NamedTuple):
@@ -138,7 +158,7 @@ def read_excluded(data: Path) -> frozenset[tuple[str, str]]:
 
 
 def telemetry_files(data: Path, keep: Callable[[str], bool]) -> list[str]:
-    """Telemetry by its name in the truth (relative, without `.zst`); EVTX is left out."""
+    """Telemetry by its name in the truth (relative, without `.zst`)."""
     folder = data / "telemetry"
     names = (path.relative_to(folder).as_posix().removesuffix(".zst") for path in folder.rglob("*.zst"))
-    return sorted(name for name in names if not name.endswith(".evtx") and keep(name))
+    return sorted(name for name in names if keep(name))

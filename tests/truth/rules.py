@@ -38,6 +38,12 @@ def is_file_version(difference: Difference) -> bool:
     return difference.place.type == IndicatorType.IP_ADDRESS and field(difference) == "FileVersion"
 
 
+def is_imphash(difference: Difference) -> bool:
+    """An MD5 that the event calls an IMPHASH."""
+    is_md5 = difference.place.type == IndicatorType.MD5
+    return is_md5 and f"imphash={difference.matched}".lower() in difference.event.lower()
+
+
 def is_composed(difference: Difference) -> bool:
     """The path names two fields."""
     return "+" in difference.place.path
@@ -67,6 +73,13 @@ RULES: tuple[Rule, ...] = (
         "JA3 and JA3S look like an MD5 and tell how a TLS client or server speaks, not which file it is: "
         "such a field never meets an indicator.",
         is_tls_fingerprint,
+    ),
+    Rule(
+        "imphash",
+        Only.TRUTH,
+        "IMPHASH is the MD5 of the names that a program imports, which strangers share, and not of the file: it "
+        "never meets an indicator.",
+        is_imphash,
     ),
     Rule(
         "version",

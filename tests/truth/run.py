@@ -33,7 +33,7 @@ def small(data: Path) -> tuple[Result, ...]:
 
 @cache
 def everything(data: Path) -> tuple[Result, ...]:
-    """all.csv, loaded whole, over all telemetry but EVTX."""
+    """all.csv, loaded whole, over all telemetry."""
     return results(data, ALL, ReferenceMatcher(indicators(read_rows(data, "truth"))))
 
 

@@ -36,6 +36,7 @@ ALL = (
         "zeek-sd",
         ("security-datasets/compound/apt29/", "security-datasets/compound/LSASS_campaign_"),
     ),
+    DataSet("EVTX (attack samples)", "evtx", ("evtx-attack-samples/",)),
     DataSet("Zeek JSON of zed-sample-data", "zeek-zed-json", ("zed-sample-data/zeek-json/",)),
     DataSet("Zeek TSV of zed-sample-data", "zeek-zed-tsv", ("zed-sample-data/zeek-default/",)),
 )

@@ -4,6 +4,9 @@ The authority is name-constrained (RFC 5280 4.2.1.10) to the service's names: wh
 for them and for nothing else, even if its key is stolen. Files in `<home>/tls`:
 
     ca.pem  what clients trust      ca.key  mode 0600     server.pem, server.key (0600)  what `serve` shows
+
+Those for the names of the original service are made on request alone, by an authority of their own that may
+vouch for those names and nothing else: the same four files in `<home>/tls/original`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from indicia.errors import InputError
 
 ALWAYS = ("localhost", "127.0.0.1", "::1")
+ORIGINAL = ("login.windows.net", "login.microsoftonline.com", "ti.securitycenter.windows.com")
+"""Names that stand in scripts of the original service."""
 LEAF_DAYS = 397
 """The longest that browsers accept of a certificate."""
 AUTHORITY_DAYS = 3650
@@ -54,9 +59,15 @@ def ensure(home: Path, host: str, *, now: datetime | None = None) -> Certificate
     A further name needs a new authority as well, because the old one may not vouch for it: clients that
     keep a copy of `ca.pem` must then take the new one. Raises InputError where a file cannot be used.
     """
-    folder = home / "tls"
-    names = names_of(host)
-    now = now or datetime.now(UTC)
+    return _ensure(home / "tls", names_of(host), now or datetime.now(UTC))
+
+
+def ensure_original(home: Path, *, now: datetime | None = None) -> Certificates:
+    """As `ensure`, for the names of the original service, by their own authority."""
+    return _ensure(home / "tls" / "original", ORIGINAL, now or datetime.now(UTC))
+
+
+def _ensure(folder: Path, names: tuple[str, ...], now: datetime) -> Certificates:
     found = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,6 +129,15 @@ def _constraint(name: str) -> x509.GeneralName:
     return x509.IPAddress(ipaddress.ip_network(address)) if address else x509.DNSName(name)
 
 
+def _constraints(names: Iterable[str]) -> x509.NameConstraints:
+    """The names and no others. A kind of name that is not mentioned would be free, so addresses are."""
+    permitted = [_constraint(name) for name in names]
+    if any(isinstance(name, x509.IPAddress) for name in permitted):
+        return x509.NameConstraints(permitted, None)
+    every = [x509.IPAddress(ipaddress.ip_network(network)) for network in ("0.0.0.0/0", "::/0")]
+    return x509.NameConstraints(permitted, every)
+
+
 def _alternative(name: str) -> x509.GeneralName:
     address = _address(name)
     return x509.IPAddress(address) if address else x509.DNSName(name)
@@ -139,7 +159,7 @@ def _write_authority(folder: Path, names: Iterable[str], now: datetime) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(subject_key, critical=False)
-        .add_extension(x509.NameConstraints([_constraint(name) for name in names], None), critical=True)
+        .add_extension(_constraints(names), critical=True)
         .sign(key, hashes.SHA256())
     )
     _write(folder / "ca.key", _pem(key), 0o600)

@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("indicia.cli.init:command", "Make a home, a tenant, and the access of a first client."),
     "serve": ("indicia.cli.serve:command", "Run the service."),
     "scan": ("indicia.cli.scan:command", "Look for indicators in telemetry."),
+    "explain": ("indicia.cli.explain:command", "Say why an event meets an indicator, or does not."),
+    "index": ("indicia.cli.index:group", "Indexes: indicators compiled into one file."),
     "definitions": ("indicia.cli.definitions:group", "Alert definitions: what an alert shows."),
     "indicators": ("indicia.cli.indicators:group", "Indicators: what is looked for; import and export."),
     "alerts": ("indicia.cli.alerts:group", "Alerts: what was found."),

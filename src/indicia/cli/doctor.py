@@ -131,6 +131,19 @@ def _packages(_session: Session) -> Iterator[Finding]:
         yield Finding("packages", State.OK, ", ".join(held))
 
 
+def _kernel(_session: Session) -> Iterator[Finding]:
+    from indicia.match.kernel import BUILT, kernel
+
+    if BUILT:
+        yield Finding("kernel", State.OK, f"the C extension matches; path {kernel.PATH}")
+        return
+    text = (
+        "THE C EXTENSION WAS NOT BUILT: scans are right, but far slower, there are no indexes, and"
+        " `indicia serve` wants --allow-slow; install a C compiler (gcc), then Indicia again"
+    )
+    yield Finding("kernel", State.FAULT, text)
+
+
 def _sqlite(_session: Session) -> Iterator[Finding]:
     from indicia.store import inspection
 
@@ -287,12 +300,12 @@ def _optional(_session: Session) -> Iterator[Finding]:
         yield Finding("requests", State.OK, "the examples can run")
     else:
         yield Finding("requests", State.MISSING, "only the examples need it; pip install requests")
-    yield Finding("kernel", State.MISSING, "not in this version; the reference matcher does the work")
 
 
 CHECKS: tuple[Callable[[Session], Iterator[Finding]], ...] = (
     _python,
     _packages,
+    _kernel,
     _sqlite,
     _schemas,
     _settings_file,

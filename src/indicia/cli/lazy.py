@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         """As click does; an unknown name is answered with those there are."""
         if args and args[0] not in self._table and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = [name for name in self._table if name.startswith(args[0]) or args[0].startswith(name)]
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self._table)}"
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self._table)}"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 

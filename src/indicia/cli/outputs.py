@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
+import msgspec
+
 from indicia.cli import nouns
 from indicia.cli.show import as_json, moment, stamp, table
 from indicia.feeds.csv import escape
@@ -63,8 +65,14 @@ def _nothing(_found: Detection) -> None:
 
 
 def _ndjson(file: TextIO) -> Each:
+    encode = msgspec.json.Encoder().encode
+
     def each(found: Detection) -> None:
-        line = json.dumps(nouns.detection(found), ensure_ascii=False, separators=(",", ":"))
+        noun = nouns.detection(found)
+        try:
+            line = encode(noun).decode()
+        except UnicodeEncodeError:  # an unpaired surrogate, which only the API lets in
+            line = json.dumps(noun, ensure_ascii=False, separators=(",", ":"))
         file.write(line + "\n")
 
     return each

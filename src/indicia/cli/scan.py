@@ -60,9 +60,12 @@ class Options(Asked):
 )
 @click.option("--schema", metavar="S", help="Schema of all events.  [default: each is recognised]")
 @click.option(
-    "--since", metavar="TIME", callback=time_of, help="Only events from this time on: 2026-01-31T12:00:00Z, a date, or 7d, 12h, 30m "
-    "ago. Events without a usable time are kept and counted.",
-)  # fmt: skip
+    "--since",
+    metavar="TIME",
+    callback=time_of,
+    help="Only events from this time on: 2026-01-31T12:00:00Z, a date, or 7d, 12h, 30m ago. Events without "
+    "a usable time are kept and counted.",
+)
 @click.option("--until", metavar="TIME", callback=time_of, help="Only events before this time; likewise.")
 @click.option(
     "--output",
@@ -119,7 +122,7 @@ class Options(Asked):
 def command(session: Session, /, json_asked: bool, **given: object) -> int:
     """Look for indicators in telemetry: files, folders, globs, or `-` for standard input.
 
-    Files may be compressed (.gz, .zst). With a store, detections and alerts are kept, each once, however
+    Files may be compressed. With a store, detections and alerts are kept, each once, however
     often the same events are scanned. Malformed lines are told on stderr with file and number. Of a file
     that grows meanwhile, what it held at the start is read, and that it grew is said.
 

@@ -32,6 +32,4 @@ def time_of(_context: click.Context, _option: click.Parameter, given: str | None
             return Time(text, datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
         return Time(text, rows.time_of(text))
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"{error}; a time is as 2026-01-31T12:00:00Z, 2026-01-31, or so long ago: 7d, 12h, 30m"
-        ) from None
+        raise click.BadParameter(f"{error}, a date as 2030-01-31, or how long ago as 7d, 12h, 30m") from None

@@ -167,6 +167,7 @@ def upload_indicators(
     *,
     start: Position | int = 0,
     progress: Progress | None = None,
+    upsert: bool = False,
 ) -> Steps[Position]:
     """Store any number of indicators in chunks of 5,000, each stored whole or not at all.
 
@@ -174,8 +175,11 @@ def upload_indicators(
     last position that `progress` saw, is the `start` of a later call with the same indicators in the same
     order, which looks whether the next chunk is stored already, so that none is stored twice. A number as
     `start` passes over so many without looking.
+
+    With `upsert` an indicator that is there already (definition, type, function, value) is changed to what is
+    given, and none is made twice; what was lost is then simply sent again.
     """
-    return (yield from upload(session, INDICATOR_UPLOAD, indicators, start, progress))
+    return (yield from upload(session, INDICATOR_UPLOAD, indicators, start, progress, upsert=upsert))
 
 
 def alerts(

@@ -23,6 +23,7 @@ from indicia.errors import AnswerLost, BadAnswer, IndiciaError, InvalidValue, Up
 from indicia.model import BULK_LIMIT
 
 N = TypeVar("N", bound=Fields)
+ACTION = "Actions.BulkUpload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ def upload(
     nouns: Iterable[N],
     start: Position | int,
     progress: Progress | None,
+    *,
+    upsert: bool = False,
 ) -> Steps[Position]:
     """All of them from `start` on; where it ended.
 
@@ -95,7 +98,11 @@ def upload(
         if position.after is None:
             position = replace(position, after=(yield from _highest(session, kind)))
         for chunk in _chunks(nouns, position.stored):
-            highest = yield from _store(session, kind, chunk, position.after or 0, doubtful=doubtful)
+            after = position.after or 0
+            if upsert:
+                highest = yield from _upsert(session, kind, chunk, after)
+            else:
+                highest = yield from _store(session, kind, chunk, after, doubtful=doubtful)
             position, doubtful = Position(position.stored + len(chunk), highest), False
             if progress is not None:
                 progress(position)
@@ -120,20 +127,25 @@ def _store(session: Session, kind: Kind[N], chunk: list[N], after: int, *, doubt
     be at work on it still, so that is for the caller to go on from, later.
     """
     content = {kind.parameter: [kind.body(noun) for noun in chunk]}
+    url = session.link(f"{kind.set_name}/{ACTION}")
     attempt = 1
     while True:
         if doubtful and (yield from _is_stored(session, kind, chunk[0], after)):
             return (yield from _highest(session, kind))
         try:
-            made = yield from session.call(
-                "POST", session.link(f"{kind.set_name}/Actions.BulkUpload"), content
-            )
-            return _last_id(made)
+            return _last_id((yield from session.call("POST", url, content)))
         except AnswerLost as error:
             if error.timed_out or attempt >= session.retries.attempts:
                 raise
         yield Wait(session.backoff(attempt))
         attempt, doubtful = attempt + 1, True
+
+
+def _upsert(session: Session, kind: Kind[N], chunk: list[N], after: int) -> Steps[int]:
+    """One chunk, in a way that may be done twice; the highest Id of the set then."""
+    content = {kind.parameter: [kind.body(noun) for noun in chunk], "upsert": True}
+    url = session.link(f"{kind.set_name}/{ACTION}")
+    return max(after, _last_id((yield from session.call("POST", url, content, repeatable=True))))
 
 
 def _is_stored(session: Session, kind: Kind[N], first: N, after: int) -> Steps[bool]:

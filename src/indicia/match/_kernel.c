@@ -624,15 +624,16 @@ static inline int is_hex4(const u8 *p, const u8 *end) {
     return end - p >= 4 && is_hex(p[0]) && is_hex(p[1]) && is_hex(p[2]) && is_hex(p[3]);
 }
 
-/* What an escape at p (`\`, `%`) hides: 1 it matters, 0 it does not. */
-static int hides(const u8 *p, const u8 *end) {
+/* What an escape at p (`\`, `%`) hides: 1 it matters, 0 it does not. `\xHH` is one in Zeek's logs alone, where
+ * `hex` is set: elsewhere it is the beginning of a name in a folder. */
+static int hides(const u8 *p, const u8 *end, int hex) {
     if (end - p < 3) return 0;
     if (*p == '%') { /* undone once, so what it hides is no other escape */
         u8 c = is_hex(p[1]) && is_hex(p[2]) ? (u8)(hex_value(p[1]) << 4 | hex_value(p[2])) : 0;
         return c >= 0x80 || is_word(c);
     }
     if (p[1] == 'u' && is_hex4(p + 2, end)) return matters(hex4(p + 2));
-    if (p[1] == 'x' && end - p >= 4 && is_hex(p[2]) && is_hex(p[3]))
+    if (hex && p[1] == 'x' && end - p >= 4 && is_hex(p[2]) && is_hex(p[3]))
         return matters((u32)(hex_value(p[2]) << 4 | hex_value(p[3])));
     return 0;
 }
@@ -728,9 +729,9 @@ static void walk_decoded(Walk *w, const u8 *p, size_t n, u64 position) {
     w->odd_until = until;
 }
 
-static int any_hides(const u8 *p, const u8 *end, u8 sign) {
+static int any_hides(const u8 *p, const u8 *end, u8 sign, int hex) {
     while (p < end && (p = memchr(p, sign, (size_t)(end - p)))) {
-        if (hides(p, end)) return 1;
+        if (hides(p, end, hex)) return 1;
         p++;
     }
     return 0;
@@ -759,8 +760,8 @@ static void decode_line(Walk *w, const u8 *base, const u8 *at, const u8 *limit) 
     const u8 *text = start;
     u64 position = (u64)(at - base);
     for (int level = 0;; level++) {
-        if (any_hides(text, text + n, '%')) walk_decoded(w, plain, undo_percent(text, text + n, plain), position);
-        if (level == 3 || !any_hides(text, text + n, '\\')) break;
+        if (any_hides(text, text + n, '%', 0)) walk_decoded(w, plain, undo_percent(text, text + n, plain), position);
+        if (level == 3 || !any_hides(text, text + n, '\\', w->all_odd)) break;
         u8 *next = text == one ? two : one;
         n = undo_backslashes(text, text + n, next);
         text = next;
@@ -781,7 +782,7 @@ static void escape(Walk *w, const u8 *base, const u8 *at, const u8 *limit) {
         } else {
             w->plain_until = end;
         }
-    } else if (at >= w->decoded_until && hides(at, limit)) {
+    } else if (at >= w->decoded_until && hides(at, limit, w->all_odd)) {
         decode_line(w, base, at, limit);
     }
 }

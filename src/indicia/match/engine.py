@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from indicia.errors import MalformedFile
 from indicia.match import compiler
 from indicia.match.index import ODD, Index
 from indicia.match.kernel import BUILT, kernel
@@ -49,18 +50,24 @@ class IndexMatcher:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._room = _Room(scratch=64 * 1024)
-        self._meet = lru_cache(maxsize=REMEMBERED)(self._found)
+        self._known = lru_cache(maxsize=REMEMBERED)(self._named)
 
     def meet(self, observable: Observable) -> list[Indicator]:
         """The indicators that the observable meets, whatever their time, in no order."""
-        return list(self._meet(observable.type, observable.value, observable))
+        named = self._known(observable.value)
+        if not named:
+            return []
+        try:
+            return [one for one in named if meets(one, observable)]
+        except ValueError:
+            place = str(self._index.path)
+            raise MalformedFile("a record is damaged; build it again", place=place) from None
 
-    def _found(self, _type: IndicatorType, value: str, observable: Observable) -> tuple[Indicator, ...]:
+    def _named(self, value: str) -> tuple[Indicator, ...]:
+        """Those that the value may meet, of all types."""
         index = self._index
         offsets = {offset for payload in self._payloads(value) for offset in index.records(payload)}
-        found = [made for made in map(index.indicator, sorted(offsets)) if meets(made, observable)]
-        found += [made for made in index.loose if meets(made, observable)]
-        return tuple(found)
+        return (*map(index.indicator, sorted(offsets)), *index.loose)
 
     def _payloads(self, value: str) -> set[int]:
         data = value.encode("utf-8", "surrogatepass")
@@ -76,6 +83,8 @@ class IndexMatcher:
         )
         if reached < len(data):
             raise MemoryError("a value gives more candidates than there is room for")
+        if not count:
+            return set()
         payloads = set(self._room.out[1 : 2 * count : 2])
         payloads.discard(ODD)
         return payloads
@@ -104,10 +113,19 @@ class Sieve:
         at = start
         while at < end:
             positions, reached = self._scan(block, at, end, all_odd)
-            _add_spans(spans, block, positions, at, end)
             if reached >= end:
+                _add_spans(spans, block, positions, at, end)
                 break
-            at = self._again(spans, block, at, reached, end)
+            # What did not fit is walked again from the beginning of its line; candidates behind it come then.
+            line = block.rfind(b"\n", at, reached) + 1 or at
+            if line > at:
+                _add_spans(spans, block, [place for place in positions if place < line], at, end)
+                at = line
+            else:  # a line that is too much alone
+                stop = block.find(b"\n", reached, end)
+                stop = end if stop < 0 else stop
+                spans.append((line, stop))
+                at = stop + 1
         return spans
 
     def feeds(self, data: bytes | bytearray, start: int, end: int) -> int:
@@ -159,20 +177,6 @@ class Sieve:
             all_odd,
         )
         return self._room.out[0 : 2 * count : 2], reached
-
-    @staticmethod
-    def _again(
-        spans: list[tuple[int, int]], block: bytes | bytearray, at: int, reached: int, end: int
-    ) -> int:
-        """Where to go on: at the line that did not fit; where it alone is too much, behind it."""
-        line = block.rfind(b"\n", at, reached) + 1 or at
-        if line > at:
-            return line
-        stop = block.find(b"\n", reached, end)
-        stop = end if stop < 0 else stop
-        if not spans or spans[-1][0] != line:
-            spans.append((line, stop))
-        return stop + 1
 
 
 def _add_spans(

@@ -100,7 +100,10 @@ class Index:
         self.tenant: str = meta["tenant"]
         self.created_at = datetime.fromisoformat(meta["created_at"])
         self.counts: dict[str, dict[str, int]] = meta["counts"]
-        self._count: int = meta["indicators"]
+        count = meta["indicators"]
+        if not isinstance(count, int) or not 0 <= count < 1 << 31 or not isinstance(self.tenant, str):
+            raise ValueError("its description is damaged")
+        self._count = count
         self.definitions: list[AlertDefinition] = [_definition(found) for found in meta["definitions"]]
         self._sources: list[str | None] = [None, *meta["sources"]]
         self.layout = self._layout(meta["kernel"])
@@ -170,6 +173,8 @@ class Index:
         gram_bits = given["gram_bits"]
         if self.size("LITE") != BITMAP or self.size("NETS") != BITMAP:
             raise ValueError("a bitmap of the wrong size")
+        if min(self.size("BLOM"), self.size("SLOT")) < 8:
+            raise ValueError("a table without places")
         if given["flags"] & HAS_GRAMS and not (
             3 <= gram_bits <= 32 and self.size("GRAM") == 1 << (gram_bits - 3)
         ):

@@ -27,6 +27,8 @@ EDM = "http://docs.oasis-open.org/odata/ns/edm"
 _VOCABULARY = "https://oasis-tcs.github.io/odata-vocabularies/vocabularies/Org.OData.Core.V1.xml"
 _DESCRIPTION = "Org.OData.Core.V1.Description"
 _COMPUTED = "Org.OData.Core.V1.Computed"
+_READ_ONLY = {"Term": "Org.OData.Core.V1.Permissions", "EnumMember": "Org.OData.Core.V1.Permission/Read"}
+KEY = "Id"
 _OPTIONAL = "Org.OData.Core.V1.OptionalParameter"
 EXTENSION = "Extension of Indicia; the published service did not have it."
 
@@ -76,7 +78,7 @@ def _enum(schema: Element, enum: type[StrEnum]) -> None:
 
 def _entity(schema: Element, entity: Entity) -> None:
     made = SubElement(schema, "EntityType", {"Name": entity.name})
-    SubElement(SubElement(made, "Key"), "PropertyRef", {"Name": "Id"})
+    SubElement(SubElement(made, "Key"), "PropertyRef", {"Name": KEY})
     for described in entity.properties:
         _property(made, described)
     for way in entity.navigations:
@@ -105,7 +107,9 @@ def _property(entity: Element, described: Property) -> None:
         attributes["DefaultValue"] = _word(value) if isinstance(value, bool) else str(value)
     made = SubElement(entity, "Property", attributes)
     if described.server_set:
-        SubElement(made, "Annotation", {"Term": _COMPUTED, "Bool": "true"})
+        # Of the key the same in other words: python-odata can insert nothing whose key is Computed.
+        key = described.name == KEY
+        SubElement(made, "Annotation", _READ_ONLY if key else {"Term": _COMPUTED, "Bool": "true"})
     if described.extension:
         _annotate_extension(made)
 

@@ -25,16 +25,20 @@ def page(scope: Scope, after: int, limit: int) -> list[AlertDefinition]:
 
 def one(scope: Scope, definition_id: int) -> AlertDefinition:
     """NotFound where this tenant has none of that id."""
-    row = scope.row(scope.select(definitions).where(definitions.c.id == definition_id))
-    if row is None:
+    found = scope.lookup(definitions, "id", definition_id)
+    if not found:
         raise NotFound(f"there is no AlertDefinitions({definition_id})")
-    return rows.definition(row)
+    return rows.definition(found[0])
 
 
 def by_id(scope: Scope, ids: Iterable[int]) -> dict[int, AlertDefinition]:
     """Those of the ids that exist."""
-    found = scope.rows_in(scope.select(definitions), definitions.c.id, ids)
-    return {row.id: rows.definition(row) for row in found}
+    wanted = set(ids)
+    if len(wanted) == 1:
+        found = scope.lookup(definitions, "id", wanted.pop())
+    else:
+        found = scope.rows_in(scope.select(definitions), definitions.c.id, wanted)
+    return {row[0]: rows.definition(row) for row in found}
 
 
 def every(scope: Scope) -> dict[int, AlertDefinition]:

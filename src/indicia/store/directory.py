@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Select,
     Table,
     and_,
@@ -137,8 +139,19 @@ def application(connection: Connection, client_id: str) -> Application | None:
 def holder(connection: Connection, client_id: str, kind: str, number: int) -> Holder | None:
     """The application, where neither it nor that credential of its is revoked or expired; one query."""
     given = {"client_id": client_id.lower(), "number": number, "now": rows.micros(rows.now())}
-    found = connection.execute(_HOLDERS[kind], given).first()
-    return Holder(found.uid, client_id.lower(), tuple(json.loads(found.roles))) if found else None
+    text, names = _holder_sql(kind, connection.dialect)
+    # The driver's own call, as in `scope.Scope.lookup`.
+    cursor = connection.connection.cursor()
+    cursor.execute(text, [given[name] for name in names])
+    found = cursor.fetchone()
+    return Holder(found[1], client_id.lower(), tuple(json.loads(found[0]))) if found else None
+
+
+@lru_cache(maxsize=16)
+def _holder_sql(kind: str, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    """The query as text, and the names of its parameters in their order."""
+    compiled = _HOLDERS[kind].compile(dialect=dialect)
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
 def signing_keys(connection: Connection) -> Sequence[SigningKey]:

@@ -195,7 +195,8 @@ def _engine(path: Path, busy_seconds: float) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("indicia_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        # The driver's own call: a request begins two transactions, and SQLAlchemy's way takes three times as long.
+        _raw(connection).execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, true
+from sqlalchemy import true
 
 from indicia.errors import InvalidValue, NotFound
 from indicia.model import AlertDefinition, Indicator, Quotas
@@ -40,18 +40,18 @@ def page(scope: Scope, after: int, limit: int, definition_id: int | None) -> lis
     return nouns(scope, scope.rows(query))
 
 
-def nouns(scope: Scope, found: Sequence[Row[Any]]) -> list[Indicator]:
-    """Rows with the definitions that they belong to."""
-    owners = definitions.by_id(scope, (row.definition_id for row in found))
-    return [rows.indicator(row, owners[row.definition_id]) for row in found]
+def nouns(scope: Scope, found: Sequence[Sequence[Any]]) -> list[Indicator]:
+    """Rows, whose third column names it, with the definitions that they belong to."""
+    owners = definitions.by_id(scope, {row[2] for row in found})
+    return [rows.indicator(row, owners[row[2]]) for row in found]
 
 
 def one(scope: Scope, indicator_id: int) -> Indicator:
     """NotFound where this tenant has none of that id."""
-    row = scope.row(scope.select(indicators).where(indicators.c.id == indicator_id))
-    if row is None:
+    found = scope.lookup(indicators, "id", indicator_id)
+    if not found:
         raise NotFound(f"there is no IndicatorsOfCompromise({indicator_id})")
-    return rows.indicator(row, definitions.one(scope, row.definition_id))
+    return nouns(scope, found)[0]
 
 
 def add(scope: Scope, new: Sequence[Indicator], by: str, quotas: Quotas) -> list[Indicator]:

@@ -81,14 +81,10 @@ def must_not_await(scope: Scope, indicator_id: int, definition_id: int) -> None:
 
 def _count(scope: Scope, definition_id: int | None) -> tuple[int, int]:
     """Indicators, and those of them that are patterns."""
+    have = counting.counts(scope)
     if definition_id is None:
-        have = counting.counts(scope)
         return have.indicators, have.patterns
-    return (
-        scope.count(indicators, indicators.c.definition_id == definition_id),
-        scope.count(
-            indicators,
-            indicators.c.definition_id == definition_id,
-            indicators.c.function.in_(rows.PATTERNS),
-        ),
-    )
+    mine = indicators.c.definition_id == definition_id
+    # The first is counted in an index, the second in the rows, so it is not where there are none.
+    patterns = have.patterns and scope.count(indicators, mine, indicators.c.function.in_(rows.PATTERNS))
+    return scope.count(indicators, mine), patterns

@@ -106,11 +106,10 @@ def nouns(scope: Scope, entity: Entity, column: str, values: Iterable[int | str]
     """The entities that hold one of the values in a column."""
     table = _TABLES[entity.set_name]
     wanted = list(values)
-    chosen = scope.select(table)
     if len(wanted) == 1:
-        found = scope.rows(chosen.where(table.c[column] == wanted[0]))
+        found = scope.lookup(table, column, wanted[0])
     else:
-        found = scope.rows_in(chosen, table.c[column], wanted)
+        found = scope.rows_in(scope.select(table), table.c[column], wanted)
     return _NOUNS[entity.set_name](scope, found)
 
 
@@ -136,7 +135,7 @@ def statement(scope: Scope, entity: Entity, query: Query, within: Within | None 
     order = query.order or tree.total((), entity)
     keys = [compiler.sort_key(item.key) for item in order]
     labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
-    chosen = scope.select(table, *table.c, *labelled)
+    chosen = scope.select(table).add_columns(*labelled)
     chosen = _narrowed(chosen, compiler, query.where, within)
     if query.after is not None:
         chosen = chosen.where(_beyond(order, keys, query.after))

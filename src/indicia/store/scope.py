@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Alias,
@@ -22,11 +22,13 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    bindparam,
     delete,
     func,
     insert,
     literal_column,
     not_,
+    or_,
     select,
     update,
 )
@@ -42,7 +44,7 @@ class Scope:
         self._connection = connection
         self._tenant_id = tenant_id
         self._deleted = deleted
-        self._purges: Sequence[Row[Any]] | None = None
+        self._purges: Sequence[_Purge] | None = None
 
     @property
     def purging(self) -> bool:
@@ -54,7 +56,7 @@ class Scope:
 
         Of an alias of a table it is a sub-query of another one.
         """
-        chosen = select(*columns).select_from(table) if columns else select(table)
+        chosen = select(*columns).select_from(table) if columns else _whole(table)
         return chosen.where(_owned(table) == self._tenant_id, *self._alive(table))
 
     def count(self, table: Table, *where: ColumnElement[bool]) -> int:
@@ -69,6 +71,21 @@ class Scope:
     def row(self, statement: Select[Any]) -> Row[Any] | None:
         """The first row of the query, or None."""
         return self._connection.execute(statement).first()
+
+    def lookup(self, table: Table, column: str, value: int | str) -> Sequence[Any]:
+        """The rows whose column holds the value.
+
+        Of indicators and definitions, which nearly every request asks, they are tuples: the driver is asked
+        with a text made once, because SQLAlchemy's own work on a row or two is three times that of SQLite.
+        """
+        if table not in _PURGED or self._alive(table):
+            return self.rows(self.select(table).where(table.c[column] == value))
+        return self._ask(_lookup_sql(table, column, self._connection.dialect), self._tenant_id, value)
+
+    def _ask(self, sql: str, *parameters: int | str) -> Sequence[Any]:
+        cursor = self._connection.connection.cursor()
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
 
     def rows_in(
         self, statement: Select[Any], column: ColumnElement[Any], values: Iterable[Any]
@@ -127,24 +144,41 @@ class Scope:
             return []
         column, last = _PURGED[base]
         floor = max((getattr(purge, last) for purge in pending if not purge.definition_id), default=0)
-        alive = [table.c.id > floor] if floor else []
-        if any(purge.definition_id and getattr(purge, last) for purge in pending):
-            purge = tables.purges.alias()
-            gone = select(purge.c.id).where(
-                purge.c.tenant_id == self._tenant_id,
-                purge.c.definition_id == table.c[column],
-                purge.c[last] >= table.c.id,
-            )
-            alive.append(not_(gone.correlate_except(purge).exists()))
-        return alive
+        alive: list[ColumnElement[bool]] = [table.c.id > floor] if floor else []
+        own = [purge for purge in pending if purge.definition_id and getattr(purge, last) > floor]
+        if len(own) > _MANY_PURGES:
+            return [*alive, not_(self._purged(table, column, last))]
+        # Twice as fast as asking the table of each row, where a list passes over a million of them.
+        return alive + [
+            or_(table.c[column] != purge.definition_id, table.c.id > getattr(purge, last)) for purge in own
+        ]
 
-    def _pending(self) -> Sequence[Row[Any]]:
-        """What each purge of the tenant names; asked of the driver, because nearly every request asks it."""
+    def _purged(self, table: Table | NamedFromClause[Any], column: str, last: str) -> ColumnElement[bool]:
+        """Whether a purge names the row."""
+        purge = tables.purges.alias()
+        gone = select(purge.c.id).where(
+            purge.c.tenant_id == self._tenant_id,
+            purge.c.definition_id == table.c[column],
+            purge.c[last] >= table.c.id,
+        )
+        return gone.correlate_except(purge).exists()
+
+    def _pending(self) -> Sequence[_Purge]:
+        """What each purge of the tenant names."""
         if self._purges is None:
-            self._purges = self._connection.exec_driver_sql(_PENDING, (self._tenant_id,)).all()
+            self._purges = [_Purge(*row) for row in self._ask(_PENDING, self._tenant_id)]
         return self._purges
 
 
+class _Purge(NamedTuple):
+    """A row of `purges`."""
+
+    definition_id: int
+    indicators_to: int
+    definitions_to: int
+
+
+_MANY_PURGES = 20
 _PENDING = "SELECT definition_id, indicators_to, definitions_to FROM purges WHERE purges.tenant_id = ?"
 _PURGED: dict[FromClause, tuple[str, str]] = {
     tables.indicators: ("definition_id", "indicators_to"),
@@ -158,6 +192,19 @@ def _owned(table: Table | NamedFromClause[Any]) -> ColumnElement[int]:
     if base not in tables.OF_TENANTS:
         raise TypeError(f"{table.name} is not a table of tenants")
     return table.c.tenant_id
+
+
+@lru_cache(maxsize=256)
+def _whole(table: Table | NamedFromClause[Any]) -> Select[Any]:
+    """Every column; made once, because SQLAlchemy looks at each of them."""
+    return select(table)
+
+
+@lru_cache(maxsize=256)
+def _lookup_sql(table: Table, column: str, dialect: Dialect) -> str:
+    """SELECT of the rows of a tenant (first parameter) whose column holds a value (second)."""
+    wanted = select(table).where(_owned(table) == bindparam("tenant"), table.c[column] == bindparam("value"))
+    return str(wanted.compile(dialect=dialect))
 
 
 @lru_cache(maxsize=256)

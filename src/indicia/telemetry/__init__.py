@@ -3,7 +3,7 @@
 bytes ─► records (records.py, zeek.py) ─► schema (schema.py, mappings/*.toml) ─► events (events.py)
 """
 
-from indicia.telemetry.events import Malformed, events
+from indicia.telemetry.events import Malformed, events, of_table
 from indicia.telemetry.lines import Selection, Sieve
 from indicia.telemetry.schema import Schema, schemas
 from indicia.telemetry.slices import pieces
@@ -17,6 +17,7 @@ __all__ = [
     "Sieve",
     "Source",
     "events",
+    "of_table",
     "pieces",
     "schemas",
     "sources",

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from indicia.telemetry import inflate
 
@@ -79,8 +80,7 @@ def _member(found: zipfile.ZipInfo) -> Member:
     if found.flag_bits & _ENCRYPTED:
         fault = "is encrypted: unpack it first"
     elif not form:
-        name = zipfile.compressor_names.get(found.compress_type, str(found.compress_type))
-        fault = f"is packed by the method {name}, which is not read: unpack it first"
+        fault = f"is packed by method {found.compress_type} of zip, which is not read: unpack it first"
     return Member(found.filename, found.header_offset, found.compress_size, form, found.CRC, fault)
 
 
@@ -94,8 +94,11 @@ def begin(file: io.FileIO, member: Member) -> None:
     file.seek(name + extra, io.SEEK_CUR)
 
 
-def unpacked(raw: io.BufferedReader, member: Member) -> Iterator[bytes]:
-    """The content of a member that `raw` holds. Raises what `inflate.blocks` raises, OSError where its check sum fails."""
+def unpacked(raw: io.BufferedReader[Any], member: Member) -> Iterator[bytes]:
+    """The content of a member that `raw` holds.
+
+    Raises what `inflate.blocks` raises, and OSError where its check sum fails.
+    """
     check = 0
     for piece in _stored(raw) if member.form == "stored" else inflate.blocks(raw, member.form):
         check = zlib.crc32(piece, check)
@@ -104,6 +107,6 @@ def unpacked(raw: io.BufferedReader, member: Member) -> Iterator[bytes]:
         raise OSError("its check sum does not hold")
 
 
-def _stored(raw: io.BufferedReader) -> Iterator[bytes]:
+def _stored(raw: io.BufferedReader[Any]) -> Iterator[bytes]:
     while piece := raw.read1(inflate.STEP):
         yield piece

@@ -1,11 +1,11 @@
 """Parquet and Arrow: rows of columns become objects, as JSON of the same rows would be.
 
-Two steps: the buffers of columns that can hold a value are walked by the sieve as they lie in memory, the values of a
-dictionary once; only rows that it names are made objects and judged. What a column holds is read so:
+Two steps: the buffers of columns that can hold a value are walked by the sieve as they lie in memory, the
+values of a dictionary once; only rows that it names are made objects and judged. What a column holds:
 
 - strings are texts; binary is text where it is UTF-8, else hexadecimal digits, as binary of a fixed size
   always is (a digest of 32 bytes is a Sha256);
-- lists, structs and maps are lists and objects; a dictionary is its values; an extension what it is stored as;
+- lists, structs and maps are lists and objects; a dictionary is its values; an extension what it is kept as;
 - times are ISO 8601 in their fewest digits, with `Z` where the column has a zone; numbers, Booleans and
   durations are numbers, and like those of JSON never an indicator; decimals are texts of digits.
 
@@ -42,7 +42,9 @@ def arrow() -> Any:
     return extra("pyarrow", "arrow", "reading Parquet and Arrow")
 
 
-def rows(batch: Any, first: int, selection: Selection | None, rest: Callable[[], Any] | None = None) -> Iterator[Row]:
+def rows(
+    batch: Any, first: int, selection: Selection | None, rest: Callable[[], Any] | None = None
+) -> Iterator[Row]:
     """Rows of a RecordBatch with their numbers, those that the sieve names where there is a selection.
 
     `first` is the number of the first row. `rest` gives further columns of the same rows.
@@ -60,6 +62,16 @@ def rows(batch: Any, first: int, selection: Selection | None, rest: Callable[[],
         columns = [column for part in parts for column in _columns(part, numbers)]
         for place, number in enumerate(numbers):
             yield first + number, {name: values[place] for name, values in columns}
+
+
+def of_table(table: Any, selection: Selection | None) -> Iterator[Row]:
+    """The rows of a Table, or of whatever gives RecordBatches. Raises MissingExtra."""
+    arrow()
+    first = 0
+    for batch in table.to_batches(max_chunksize=ROWS) if hasattr(table, "to_batches") else table:
+        batch.validate()
+        yield from rows(batch, first, selection)
+        first += batch.num_rows
 
 
 def holds_values(kind: Any) -> bool:
@@ -109,6 +121,8 @@ class _Walk:
         kind, types = values.type, self._pa.types
         if isinstance(kind, self._pa.BaseExtensionType):
             return self.rows(values.storage)
+        if types.is_run_end_encoded(kind):
+            return self.rows(_decoded(values))
         if not holds_values(kind) or not len(values):
             return set()
         if types.is_dictionary(kind):
@@ -117,9 +131,7 @@ class _Walk:
             return self._of_fixed(values)
         if _is_text(kind):
             return self._of_texts(values)
-        if types.is_nested(kind):
-            return self._of_nested(values)
-        return self.rows(extra("pyarrow.compute", "arrow", "reading Arrow").run_end_decode(values))
+        return self._of_nested(values)
 
     def _of_texts(self, values: Any) -> set[int]:
         kind, types = values.type, self._pa.types
@@ -163,9 +175,7 @@ class _Walk:
         if types.is_fixed_size_list(kind):
             inner = values.values.slice(values.offset * kind.list_size, len(values) * kind.list_size)
             return {row // kind.list_size for row in self.rows(inner)}
-        if types.is_list_view(kind) or types.is_large_list_view(kind):
-            return self.rows(values.cast(self._pa.large_list(kind.value_field)))
-        return set(range(len(values)))  # a union: rare, so all of it is judged
+        return set(range(len(values)))  # unions and views of lists: rare, so all of it is judged
 
     def _of_lists(self, offsets: Any, inner: Any) -> set[int]:
         bounds = offsets.to_pylist()
@@ -180,13 +190,27 @@ _Plain = Callable[[Any], Any]
 
 def _columns(batch: Any, numbers: Sequence[int]) -> Iterator[tuple[str, list[Any]]]:
     """Name and values of each column, at some rows."""
-    pa = arrow()
-    taken = batch if len(numbers) == batch.num_rows else batch.take(pa.array(numbers, pa.int64()))
-    for name, column in zip(taken.schema.names, taken.columns, strict=True):
+    for name, column in zip(batch.schema.names, map(_decoded, batch.columns), strict=True):
+        taken = column if len(numbers) == batch.num_rows else _taken(column, numbers)
         target = _numbers(column.type)
-        values = column if target == column.type else column.cast(target)
+        values = taken if target == column.type else taken.cast(target)
         plain = _plain(column.type)
         yield name, [None if value is None else plain(value) for value in values.to_pylist()]
+
+
+def _decoded(column: Any) -> Any:
+    """Runs of one value as that many values."""
+    if not arrow().types.is_run_end_encoded(column.type):
+        return column
+    return extra("pyarrow.compute", "arrow", "reading Arrow").run_end_decode(column)
+
+
+def _taken(column: Any, numbers: Sequence[int]) -> Any:
+    pa = arrow()
+    try:
+        return column.take(pa.array(numbers, pa.int64()))
+    except pa.ArrowNotImplementedError:  # views and the like
+        return pa.concat_arrays([column.slice(number, 1) for number in numbers])
 
 
 def _numbers(kind: Any) -> Any:
@@ -200,7 +224,9 @@ def _numbers(kind: Any) -> Any:
     if types.is_dictionary(kind):
         return kind if _numbers(kind.value_type) == kind.value_type else _numbers(kind.value_type)
     if types.is_struct(kind):
-        return pa.struct([kind.field(n).with_type(_numbers(kind.field(n).type)) for n in range(kind.num_fields)])
+        return pa.struct(
+            [kind.field(n).with_type(_numbers(kind.field(n).type)) for n in range(kind.num_fields)]
+        )
     if types.is_map(kind):
         return pa.map_(_numbers(kind.key_type), _numbers(kind.item_type))
     if types.is_fixed_size_list(kind):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from indicia.errors import InputError
+from indicia.errors import InputError, MissingExtra
 from indicia.identity import lower
 from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
-from indicia.telemetry import families
+from indicia.telemetry import columns, families, texts
 from indicia.telemetry.lines import Selection
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, read
@@ -24,6 +24,8 @@ _AHEAD = timedelta(days=1)
 _OPENED = 2
 """How many strings inside strings are opened."""
 _DEPTH = 100
+_OPENINGS = frozenset("{[ ")
+_OPENED_BY_NAME = frozenset({"xml", "json"})
 _SHAPES = 4096
 
 
@@ -50,17 +52,47 @@ def events(
     `malformed` hears of every record that cannot be read, and with line 0 of a stream that is damaged or of
     no known form; `progress` of bytes read from the disk; `feeds` as in `records.read`. With a `selection`
     only what its sieve names becomes an event, and only that can be malformed. Raises InputError where the
-    source cannot be opened, or the schema is not known.
+    source cannot be opened, or the schema is not known; MissingExtra where its form needs a package more.
     """
     named = _named(schema)
-    recogniser = Recogniser()
 
     def report(line: int, reason: str) -> None:
         malformed(Malformed(source.name, line, reason))
 
-    with source.open(progress) as stream:
-        for record in read(stream, report, selection, source.part, feeds):
+    try:
+        with source.open(progress) as stream:
+            found = read(stream, report, selection, source.part, feeds)
+            yield from _events(found, source, named)
+    except MissingExtra as error:
+        error.place = source.name
+        raise
+
+
+def of_table(
+    table: Any, source: Source, *, schema: str | None = None, selection: Selection | None = None
+) -> Iterator[Event]:
+    """Every row of a pyarrow Table (or RecordBatchReader) as an event; its line is the row's number from 0.
+
+    As `events` otherwise; `source` only names it. Raises InputError where the schema is not known.
+    """
+    records = (Record(number, row) for number, row in columns.of_table(table, selection))
+    yield from _events(records, source, _named(schema))
+
+
+def _events(records: Iterable[Record], source: Source, named: Schema | None) -> Iterator[Event]:
+    recogniser = Recogniser()
+    for record in records:
+        if isinstance(record.value, bytes) and (text := _understood(record.value, named)) is not None:
+            understood = Record(record.line, text.fields, record.value)
+            yield event(understood, source, schemas()[text.schema])
+        else:
             yield event(record, source, named or recogniser.schema(record.value))
+
+
+def _understood(line: bytes, named: Schema | None) -> texts.Text | None:
+    """The fields of a line; where one schema is asked for, only those that are its own."""
+    text = texts.understand(line)
+    return text if text is None or named is None or named.name == text.schema else None
 
 
 def _named(schema: str | None) -> Schema | None:
@@ -92,8 +124,12 @@ class Recogniser:
                 self._shapes.clear()
             self._shapes[shape] = candidates
         for schema in candidates:
-            if any(all(condition.holds(value) for condition in group) for group in schema.groups):
-                return schema
+            for group in schema.groups:
+                for condition in group:
+                    if not condition.holds(value):
+                        break
+                else:
+                    return schema
         return self._generic
 
 
@@ -119,7 +155,7 @@ def event(record: Record, source: Source, schema: Schema) -> Event:
         source=source.name,
         line=record.line,
         observables=tuple(found.observables.values()),
-        work_out=lambda: facts(value, source, schema),
+        work_out=lambda: facts(value, source, schema, record.text),
     )
 
 
@@ -139,10 +175,13 @@ class _Finder:
             return
         elif isinstance(value, dict):
             for key, below in value.items():
-                if below is None or isinstance(below, int | float):
-                    continue
-                path = f"{plain}.{key}" if plain else key
-                self.walk(below, path, f"{shown}.{key}" if shown else key, opened, depth + 1)
+                if isinstance(below, str):
+                    if below and below != "-":
+                        path = f"{plain}.{key}" if plain else key
+                        self.leaf(below, path, f"{shown}.{key}" if shown else key, opened, depth + 1)
+                elif isinstance(below, dict | list):
+                    path = f"{plain}.{key}" if plain else key
+                    self.walk(below, path, f"{shown}.{key}" if shown else key, opened, depth + 1)
         elif isinstance(value, list):
             for number, element in enumerate(value):
                 self.walk(element, plain, f"{shown}[{number}]", opened, depth + 1)
@@ -152,18 +191,21 @@ class _Finder:
         meaning = self._schema.meaning(plain)
         if meaning.name == "never":
             return
-        if opened < _OPENED and self._opened(value, meaning, plain, shown, opened, depth):
+        if (
+            opened < _OPENED
+            and (value[:1] in _OPENINGS or meaning.name in _OPENED_BY_NAME)
+            and self._opened(value, meaning, plain, shown, opened, depth)
+        ):
             return
         self._add(meaning, value, shown)
 
     def _opened(
         self, value: str, meaning: FieldMeaning, plain: str, shown: str, opened: int, depth: int
     ) -> bool:
-        first = value[:1]
-        if first in "{[ " and (inner := open_json(value)) is not None:
+        if value[:1] in _OPENINGS and (inner := open_json(value)) is not None:
             self.walk(inner, plain, f"{shown}{{json}}", opened + 1, depth + 1)
             return True
-        if meaning.name in {"xml", "json"} and (fields := open_xml(value)) is not None:
+        if meaning.name in _OPENED_BY_NAME and (fields := open_xml(value)) is not None:
             self.walk(fields, plain, f"{shown}{{xml}}", opened + 1, depth + 1)
             return True
         return False
@@ -183,12 +225,17 @@ class _Finder:
             self.observables.setdefault((observable.type, observable.value, shown), observable)
 
 
-def facts(value: Mapping[str, Any] | bytes, source: Source, schema: Schema) -> Facts:
-    """Identity, time and machine of a record."""
+def facts(
+    value: Mapping[str, Any] | bytes, source: Source, schema: Schema, text: bytes | None = None
+) -> Facts:
+    """Identity, time and machine of a record; `text` is the line that it was read from, if any."""
     if isinstance(value, bytes):
         return Facts(families.line_id(value), None, TimeNote.MISSING, None, ())
     time, note = _time(value, schema)
-    found = families.event_id(schema.family, value, schema.parts, schema.own, schema.without, source.stem)
+    if text is not None:
+        found = families.line_id(text)
+    else:
+        found = families.event_id(schema.family, value, schema.parts, schema.own, schema.without, source.stem)
     return Facts(found, time, note, _machine(value, schema), _endpoints(value, schema))
 
 

@@ -1,9 +1,9 @@
 """Compressed bytes as they were before: gzip, zstd, bzip2, xz, each known by its first bytes.
 
-Several members or frames behind one another are one stream. What lies before a damage is given, but for the
-last STEP bytes before it at the most. Memory stays bounded whatever the bytes expand to, and so does time: what expands
-beyond FREE bytes and RATIO times its own size is a bomb, and the stream ends there. From a regular file a
-thread decompresses some blocks ahead, so that a second core has work.
+Several members or frames behind one another are one stream. What lies before a damage is given, but for at
+the most STEP bytes. Memory stays bounded whatever the bytes expand to, and so does time: what expands beyond
+FREE bytes and RATIO times its own size is a bomb, and the stream ends there. From a regular file a thread
+decompresses some blocks ahead, so that a second core has work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, Queue
 from threading import Thread
-from typing import IO, Protocol
+from typing import IO, Any, Protocol, cast
 
 import zstandard
 
@@ -62,12 +62,23 @@ class Codec(Protocol):
     """What bz2 and lzma give for one member, and `_Deflate` in their manner."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the member has ended."""
+        ...
+
     @property
-    def needs_input(self) -> bool: ...
+    def needs_input(self) -> bool:
+        """Whether nothing comes without more of it."""
+        ...
+
     @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What was given behind its end."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """At most `max_length` bytes."""
+        ...
 
 
 class _Deflate:
@@ -101,7 +112,7 @@ _PADDED = frozenset({"gzip", "xz"})
 """May have zeros behind a member: tapes, and xz by its specification."""
 
 
-def blocks(raw: io.BufferedReader, form: str) -> Iterator[bytes]:
+def blocks(raw: io.BufferedReader[Any], form: str) -> Iterator[bytes]:
     """What the bytes of that form hold, in pieces of at most STEP bytes.
 
     Raises what the libraries raise where the data is damaged, OSError where it ends in the middle.
@@ -109,7 +120,7 @@ def blocks(raw: io.BufferedReader, form: str) -> Iterator[bytes]:
     return _zstd(raw) if form == "zstd" else _members(raw, _CODECS[form], padded=form in _PADDED)
 
 
-def _members(raw: io.BufferedReader, make: Callable[[], Codec], *, padded: bool) -> Iterator[bytes]:
+def _members(raw: io.BufferedReader[Any], make: Callable[[], Codec], *, padded: bool) -> Iterator[bytes]:
     data = b""
     while data := _next_member(raw, data, padded=padded):
         member = make()
@@ -124,7 +135,7 @@ def _members(raw: io.BufferedReader, make: Callable[[], Codec], *, padded: bool)
         data = member.unused_data
 
 
-def _next_member(raw: io.BufferedReader, data: bytes, *, padded: bool) -> bytes:
+def _next_member(raw: io.BufferedReader[Any], data: bytes, *, padded: bool) -> bytes:
     """The first bytes of the next member; none: there is none."""
     while True:
         data = data.lstrip(b"\0") if padded else data
@@ -132,11 +143,11 @@ def _next_member(raw: io.BufferedReader, data: bytes, *, padded: bool) -> bytes:
             return data
 
 
-def _zstd(raw: io.BufferedReader) -> Iterator[bytes]:
+def _zstd(raw: io.BufferedReader[Any]) -> Iterator[bytes]:
     frames = _Frames(raw)
     made = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-    reader = made.stream_reader(frames, read_size=_INPUT, read_across_frames=True)
-    while out := reader.read(STEP):
+    reader = made.stream_reader(cast("IO[bytes]", frames), read_size=_INPUT, read_across_frames=True)
+    while out := reader.read1(STEP):  # what lies before a fault comes before it
         yield out
     if frames.inside:
         raise OSError("it ends in the middle")
@@ -147,13 +158,13 @@ class _Frames:
     whether the last one was whole (RFC 8878, 3.1).
     """
 
-    def __init__(self, raw: io.BufferedReader) -> None:
+    def __init__(self, raw: io.BufferedReader[Any]) -> None:
         self._raw = raw
         self._begun = b""
         """Of a header that is not whole yet."""
         self._needs = 4
         self._skip = 0
-        self._next = self._magic
+        self._next: Callable[[bytes], None] = self._magic
         self._checksum = 0
 
     @property
@@ -232,9 +243,11 @@ class Inflated(io.RawIOBase):
         self._found = iter(self._ahead) if self._ahead is not None else gathered
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """As much as is ready, and nothing at the end. Raises OSError behind what came before a damage."""
         while not self._ready and not self._ended:
             try:
                 self._ready.extend(memoryview(piece) for piece in next(self._found))
@@ -259,6 +272,7 @@ class Inflated(io.RawIOBase):
         return given
 
     def close(self) -> None:
+        """Close what is read from, too."""
         if self._ahead is not None:
             self._ahead.close()
         self._raw.close()

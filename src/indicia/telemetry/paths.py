@@ -26,7 +26,7 @@ def lookup(record: Mapping[str, Any], path: str) -> Any:
     dot = path.find(".")
     while dot > 0:
         head = record.get(path[:dot])
-        if head is not None and (below := _enter(head)) is not None:
+        if head is not None and (below := head if isinstance(head, dict) else _enter(head)) is not None:
             found = lookup(below, path[dot + 1 :])
             if found is not None:
                 return found

@@ -47,6 +47,8 @@ class Record:
     """1-based line on which it begins; 0-based element of a JSON array."""
     value: Value | bytes
     """An object, or a line without its line end."""
+    text: bytes | None = None
+    """The line that the object was read from, where the line says which event it is."""
 
 
 class Form(Enum):
@@ -397,9 +399,7 @@ class _Texts:
         self.begin = self._size = 0
 
 
-def _csv(
-    lines: Lines, report: Report, selection: Selection | None, delimiter: str
-) -> Iterator[Record]:
+def _csv(lines: Lines, report: Report, selection: Selection | None, delimiter: str) -> Iterator[Record]:
     """Rows as objects under the names of the first. A row with fewer cells has fewer keys."""
     csv.field_size_limit(LIMIT)
     texts = _Texts(lines, selection)

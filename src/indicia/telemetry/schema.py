@@ -41,9 +41,7 @@ class Condition:
 
     def holds(self, record: Mapping[str, Any]) -> bool:
         """Whether the record has it."""
-        found = record.get(self.path)
-        if found is None:
-            found = lookup(record, self.path) if "." in self.path else None
+        found = lookup(record, self.path)
         if found is None:
             return False
         return self.glob is None or self.glob.fullmatch(str(found)) is not None

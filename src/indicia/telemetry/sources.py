@@ -1,4 +1,4 @@
-"""Where bytes come from: files, folders, globs, zip archives and standard input, decompressed as they are read.
+"""Where bytes come from: files, folders, globs, zip archives and standard input, decompressed while read.
 
 Compressed bytes are known by their first ones, whatever the name says (`inflate`); a zip archive stands for
 its members (`archives`).
@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from indicia.errors import InputError
 from indicia.telemetry import archives, inflate
@@ -34,6 +35,11 @@ class Change(Enum):
     """What was read is what it held when it was found."""
     OTHER = "changed"
     """Rewritten, cut or replaced: nobody knows what was read."""
+
+
+@lru_cache(maxsize=256)
+def _stem(name: str) -> str:
+    return Path(name).name.split(".", 1)[0]
 
 
 @dataclass(frozen=True)
@@ -72,19 +78,18 @@ class Source:
     @property
     def stem(self) -> str:
         """The file's name up to its first dot: what names the path of a Zeek line in no other way."""
-        name = self.member.name if self.member is not None else self.name
-        return Path(name).name.split(".", 1)[0]
+        return _stem(self.member.name if self.member is not None else self.name)
 
-    def open(self, progress: Callable[[int], None] | None = None) -> io.BufferedReader:
+    def open(self, progress: Callable[[int], None] | None = None) -> io.BufferedReader[Any]:
         """The bytes, decompressed; `progress` hears how many bytes of the disk were read since last.
 
-        What is no piece, not compressed and in a regular file can be read in any order. Raises InputError with
-        the name where it cannot be opened. Reading raises OSError where compressed data is damaged or has no
-        end, after what came before that was given.
+        What is no piece, not compressed and in a regular file can be read in any order. Raises InputError
+        with the name where it cannot be opened. Reading raises OSError where compressed data is damaged or
+        has no end, after what came before that was given.
         """
         meter = _Meter(progress)
         outer: _Counted | inflate.Inflated = _Counted(self._raw(), self._bound(), meter, self._stop())
-        stream = io.BufferedReader(outer, inflate.BLOCK)
+        stream: io.BufferedReader[Any] = io.BufferedReader(outer, inflate.BLOCK)
         ahead = self.path is not None and (self.size or 0) >= _THREADED
         if self.member is not None:
             found = archives.unpacked(stream, self.member)

@@ -59,7 +59,7 @@ def parquet_cuts(file: IO[bytes]) -> list[int]:
 
 
 def _on_disk(group: Any) -> int:
-    return sum(group.column(n).total_compressed_size for n in range(group.num_columns))
+    return sum(int(group.column(n).total_compressed_size) for n in range(group.num_columns))
 
 
 def _open(file: Any, **options: Any) -> Any:
@@ -95,7 +95,10 @@ def _dictionaries(file: Any) -> list[str]:
             column = file.metadata.row_group(group).column(place)
             if column.physical_type == "BYTE_ARRAY":
                 size, count = sizes.get(column.path_in_schema, (0, 0))
-                sizes[column.path_in_schema] = size + column.total_uncompressed_size, count + column.num_values
+                sizes[column.path_in_schema] = (
+                    size + column.total_uncompressed_size,
+                    count + column.num_values,
+                )
     return [path for path, (size, count) in sizes.items() if size < _SMALL_VALUE * count]
 
 
@@ -116,7 +119,10 @@ def _row_group(file: Any, group: int, first: int, selection: Selection | None) -
     for number, batch in enumerate(read(held)):
         picked = batch.select(held) if batch.num_columns > len(held) else batch
         yield from columns.rows(
-            picked, first, selection, (lambda at=number: rest.batch(at, others)) if rest else None  # type: ignore[misc]
+            picked,
+            first,
+            selection,
+            (lambda at=number: rest.batch(at, others)) if rest else None,  # type: ignore[misc]
         )
         first += batch.num_rows
 
@@ -143,7 +149,7 @@ class _Rest:
 def _batch_rows(group: Any) -> int:
     """Rows that make about BYTES bytes."""
     average = group.total_byte_size // max(group.num_rows, 1) + 1
-    return max(64, min(columns.ROWS, columns.BYTES // average))
+    return int(max(64, min(columns.ROWS, columns.BYTES // average)))
 
 
 # Arrow
@@ -159,7 +165,10 @@ def arrow_file(
     file: io.BufferedIOBase | IO[bytes], report: Report, selection: Selection | None, span: Span | None
 ) -> Iterator[Row]:
     """The rows of a file of Arrow's IPC (Feather), or of some of its batches. Raises MissingExtra."""
-    ipc, invalid = extra("pyarrow.ipc", "arrow", "reading Arrow"), (arrow().ArrowException, OSError, ValueError)
+    ipc, invalid = (
+        extra("pyarrow.ipc", "arrow", "reading Arrow"),
+        (arrow().ArrowException, OSError, ValueError),
+    )
     first = 0
     try:
         found = ipc.open_file(_mapped(file))
@@ -190,7 +199,10 @@ def arrow_stream(
     head: bytes, stream: io.BufferedIOBase, report: Report, selection: Selection | None
 ) -> Iterator[Row]:
     """The rows of a stream of Arrow's IPC, of which `head` was read. Raises MissingExtra."""
-    ipc, invalid = extra("pyarrow.ipc", "arrow", "reading Arrow"), (arrow().ArrowException, OSError, ValueError)
+    ipc, invalid = (
+        extra("pyarrow.ipc", "arrow", "reading Arrow"),
+        (arrow().ArrowException, OSError, ValueError),
+    )
     first = 0
     try:
         for batch in ipc.open_stream(_Whole(head, stream)):

@@ -1,4 +1,4 @@
-"""Times as logs write them: ISO 8601 in its many spellings, Apache's, and numbers since 1970."""
+"""Times as logs write them: ISO 8601 in its many spellings, Apache's, CEF's, and numbers since 1970."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ _ISO = re.compile(
 )
 _APACHE = re.compile(r"\[?(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]?", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH_FIRST = re.compile(
+    r"([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d{4}) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?"
+    r"(?: (Z|UTC|GMT|[+-]\d\d:?\d\d))?",
+    re.ASCII,
+)
 _NUMBER = re.compile(r"-?\d{1,20}(?:\.\d{1,12})?", re.ASCII)
 
 
@@ -46,7 +51,7 @@ def parse(value: object, zone: tzinfo = UTC) -> datetime | None:
             return EPOCH + timedelta(microseconds=number)
         if not isinstance(value, str):
             return None
-        found = _iso(value, zone) or _apache(value)
+        found = _iso(value, zone) or _apache(value) or _month_first(value, zone)
         return None if found is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -93,6 +98,17 @@ def _apache(value: str) -> datetime | None:
         int(found[6]),
         tzinfo=_zone(found[7], UTC),
     )
+
+
+def _month_first(value: str, zone: tzinfo) -> datetime | None:
+    """`Mar 12 2024 09:00:00.123 UTC`, as CEF writes it; without a year it is no moment."""
+    found = _MONTH_FIRST.fullmatch(value.strip())
+    if found is None or found[1] not in _MONTHS:
+        return None
+    month, fraction = _MONTHS.index(found[1]) + 1, int((found[7] or "0")[:6].ljust(6, "0"))
+    day, year, hour, minute, second = (int(found[n]) for n in range(2, 7))
+    named = "UTC" if found[8] == "GMT" else found[8]
+    return datetime(year, month, day, hour, minute, second, fraction, _zone(named, zone))
 
 
 def to_second(value: object, *, utc: bool) -> str:

@@ -7,12 +7,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
 from indicia import __version__
+from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.settings import Settings
 from indicia.store import Store
+from indicia.web import openapi
 from indicia.web.api.dispatch import TiApi
 from indicia.web.discovery import Discovery
 from indicia.web.gate import Gate, external_issuers, issuer_of
@@ -31,14 +34,33 @@ def create(settings: Settings, store: Store) -> Starlette:
         await run_in_threadpool(store.signing_keys)
         return Response(encode({"status": "ok", "version": __version__}), media_type="application/json")
 
+    api = TiApi(settings, Gate(store, issuer, external_issuers(settings)))
     application = Starlette(
         routes=[
+            _First(api),
             Route("/health", health),
+            openapi.route(),
             *TokenEndpoint(grants, issuer).routes(),
             *Discovery(grants, issuer).routes(),
         ],
         middleware=[Middleware(Guard)],
     )
     application.router.redirect_slashes = False
-    application.router.default = TiApi(settings, Gate(store, issuer, external_issuers(settings)))
+    application.router.default = api
     return application
+
+
+class _First(BaseRoute):
+    """The API before all other routes, because most requests are for it; its errors are those of any path."""
+
+    def __init__(self, api: TiApi) -> None:
+        self._api = api
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the path begins with the version."""
+        ours = scope["type"] == "http" and paths.version(scope["path"][1 : 1 + len(paths.VERSION)])
+        return (Match.FULL if ours else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._api(scope, receive, send)

@@ -63,10 +63,12 @@ def _parsed(parsed: dict[str, keys.SigningKey], key: SigningKey, now: datetime) 
 
 
 def _aliases(settings: Settings) -> list[str]:
-    """The URLs of all names that the service's certificate has."""
+    """The URLs of all names that the service's certificates have."""
     scheme = "https" if settings.tls else "http"
     names = certificates.names_of(settings.host)
-    return [f"{scheme}://{f'[{name}]' if ':' in name else name}:{settings.port}" for name in names]
+    own = [f"{scheme}://{f'[{name}]' if ':' in name else name}:{settings.port}" for name in names]
+    # Those are reached at the port that no URL names.
+    return own + [f"https://{name}" for name in certificates.ORIGINAL if settings.original_hosts]
 
 
 def external_issuers(settings: Settings) -> list[ExternalIssuer]:
@@ -91,6 +93,11 @@ class Gate:
         self._issuer = issuer
         self._outside = {one.trust.issuer: one for one in outside}
         self._tenants: dict[str, TenantStore] = {}
+
+    @property
+    def asks_others(self) -> bool:
+        """Whether admitting may have to fetch the keys of another issuer."""
+        return bool(self._outside)
 
     def admit(self, authorization: str | None) -> Caller:
         """The caller of an Authorization header; raises Unauthorized.

@@ -7,6 +7,7 @@ import errno
 import logging
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ def run(settings: Settings, store: Store, announce: Callable[[str], None] = lamb
     config = _config(settings, store)
     # Everything that can fail does so before the socket opens.
     config.load()
+    if settings.original_hosts:
+        _show_original(config, settings)
     with _socket(settings) as listening:
         server = _Server(config)
         if threading.current_thread() is threading.main_thread():
@@ -115,6 +118,21 @@ def _config(settings: Settings, store: Store) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE_SECONDS,
         ws="none",
     )
+
+
+def _show_original(config: uvicorn.Config, settings: Settings) -> None:
+    """Who asks for a name of the original service is shown the certificate for it (SNI)."""
+    if config.ssl is None:
+        raise InputError("the original service's names are served with TLS alone; leave out --no-tls")
+    found = certificates.ensure_original(settings.home)
+    original = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    original.load_cert_chain(found.certificate, found.key)
+
+    def choose(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+        if name is not None and name.lower() in certificates.ORIGINAL:
+            connection.context = original
+
+    config.ssl.sni_callback = choose
 
 
 def _socket(settings: Settings) -> socket.socket:

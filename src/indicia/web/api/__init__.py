@@ -37,8 +37,8 @@ def _entity(shape: str, described: Entity, roles: frozenset[str]) -> tuple[Row, 
     """The rows that read one entity: itself, its reference, every property as JSON and as its raw value."""
     places = [(f"{shape}/{item.name}", item) for item in described.properties]
     return (
-        Row("GET", shape, reading.entity, roles),
-        Row("GET", f"{shape}/$ref", reading.reference, roles),
+        Row("GET", shape, reading.entity, roles, quick=True),
+        Row("GET", f"{shape}/$ref", reading.reference, roles, quick=True),
         *(Row("GET", place, reading.single, roles) for place, _ in places),
         *(
             Row("GET", f"{place}/$value", reading.raw_value, roles)

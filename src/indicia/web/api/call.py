@@ -83,6 +83,8 @@ class Row:
     body: Body = Body.NONE
     also: frozenset[str] = ANYONE
     """Further roles of which the caller must have one as well."""
+    quick: bool = False
+    """Whether it looks up a row or two and does no more: a thread of its own would cost more than that."""
     tagged: bool = False
     """Whether If-Match and If-None-Match are asked of the one entity that is changed."""
 

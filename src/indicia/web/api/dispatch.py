@@ -82,6 +82,8 @@ class TiApi:
     async def _run(self, request: Request, row: Row, call: Call) -> Answer:
         """Admit, read and handle. Only who is admitted may send a body, so reading comes second."""
         authorization = request.headers.get("authorization")
+        if row.quick and not self._gate.asks_others and "expand" not in call.query.lower():
+            return self._admit_and_handle(row, call, authorization)
         if row.body is Body.NONE:
             return await run_in_threadpool(self._admit_and_handle, row, call, authorization)
         caller = await run_in_threadpool(self._admit, row, authorization)

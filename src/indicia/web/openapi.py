@@ -1,0 +1,191 @@
+"""What the service answers beside OData, as an OpenAPI 3.1 document: tokens, discovery, health, SIEM pulls.
+
+OData describes itself at /v1.0/$metadata. A test walks the routes of the application and this document, and
+another lets schemathesis hold the two together against a running service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from indicia import __version__
+from indicia.odata.format import encode
+from indicia.web import refusals
+
+Node = Mapping[str, Any]
+_JSON = "application/json"
+_TEXT: Node = {"type": "string"}
+
+
+async def serve(_request: Request) -> Response:
+    """GET /openapi.json"""
+    return Response(_encoded(), media_type=_JSON)
+
+
+def route() -> Route:
+    """Where the document is."""
+    return Route("/openapi.json", serve)
+
+
+@cache
+def _encoded() -> bytes:
+    return encode(document())
+
+
+def document() -> dict[str, Any]:
+    """The document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Indicia beside OData",
+            "version": __version__,
+            "description": "Tokens, discovery and health. The threat intelligence API is OData: "
+            "/v1.0/ and /v1.0/$metadata describe it.",
+        },
+        "paths": _paths(),
+        "components": {"schemas": _SCHEMAS},
+    }
+
+
+def _paths() -> dict[str, Node]:
+    known = ".well-known"
+    configurations = [
+        f"/{known}/openid-configuration",
+        f"/{known}/oauth-authorization-server",
+        f"/oauth2/{known}/openid-configuration",
+        f"/v2.0/{known}/openid-configuration",
+        f"/v2.0/{known}/oauth-authorization-server",
+        f"/oauth2/v2.0/{known}/openid-configuration",
+    ]
+    refused = {"400": _answer("A refusal as Azure AD words it", "Refusal")}
+    described = _answer("The OpenID configuration", "Configuration")
+    return {
+        "/health": _get("Whether the store can be read", {"200": _answer("It can", "Health"), **_UNUSABLE}),
+        "/openapi.json": _get("This document", {"200": _answer("It", "Anything")}),
+        "/{tenant}/oauth2/token": _token("v1", "A token; every number is a text", "TokenV1"),
+        "/{tenant}/oauth2/v2.0/token": _token("v2", "A token", "TokenV2"),
+        **{
+            f"/{{tenant}}{path}": _of_tenant("What clients discover", {"200": described, **refused})
+            for path in configurations
+        },
+        **{
+            f"/{{tenant}}/discovery/{path}": _of_tenant("The public keys", {"200": _answer("Keys", "Keys")})
+            for path in ("keys", "v2.0/keys")
+        },
+        "/{tenant}/discovery/instance": _of_tenant(
+            "Whether the host of an authority is this service",
+            {"200": _answer("It is", "Anything"), **refused},
+            {"name": "authorization_endpoint", "in": "query", "schema": _TEXT},
+        ),
+        **{
+            f"/{{tenant}}/oauth2/{path}": _of_tenant("Nobody signs in here", refused)
+            for path in ("authorize", "v2.0/authorize")
+        },
+        "/error": _get(
+            "What to do about a refusal",
+            {"200": _answer("The explanation", "Explanation"), "404": _answer("There is none", "Anything")},
+            {"name": "code", "in": "query", "schema": _TEXT, "example": "7000215"},
+        ),
+    }
+
+
+def _get(summary: str, responses: Node, *parameters: Node) -> Node:
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+def _of_tenant(summary: str, responses: Node, *parameters: Node) -> Node:
+    return _get(summary, responses, _TENANT, *parameters)
+
+
+def _token(version: str, given: str, schema: str) -> Node:
+    """A token endpoint; which of the form's fields are needed depends on the grant."""
+    form = {"$ref": f"#/components/schemas/Form{version.upper()}"}
+    refused = {
+        "400": _answer("A refusal as Azure AD words it", "Refusal"),
+        "401": _answer("The client is not who it says", "Refusal"),
+        "413": _answer("The form is too large", "Refusal"),
+        "429": _answer("Too many failures; Retry-After says how long", "Refusal"),
+        **_UNUSABLE,
+    }
+    body = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
+    operation = {
+        "summary": f"Get a token, {version}",
+        "parameters": [_TENANT],
+        "requestBody": body,
+        "responses": {"200": _answer(given, schema), **refused},
+    }
+    return {"post": operation}
+
+
+def _answer(description: str, schema: str) -> Node:
+    content = {_JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"description": description, "content": content}
+
+
+def _object(required: Mapping[str, Node], **optional: Node) -> Node:
+    return {"type": "object", "required": list(required), "properties": {**required, **optional}}
+
+
+def _texts(*names: str) -> dict[str, Node]:
+    return dict.fromkeys(names, _TEXT)
+
+
+_UNUSABLE = {"503": _answer("The store cannot be used at the moment", "Anything")}
+_TENANT: Node = {
+    "name": "tenant",
+    "in": "path",
+    "required": True,
+    "description": "The tenant's id or name",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[A-Za-z0-9._-]+$"},
+    "example": "contoso",
+}
+_CREDENTIALS = _texts(
+    "client_id", "client_secret", "client_assertion", "client_assertion_type", "refresh_token"
+)
+_GRANT: Node = {"type": "string", "enum": ["client_credentials", "refresh_token"]}
+_NUMBER: Node = {"type": "integer"}
+_LIST: Node = {"type": "array", "items": _TEXT}
+_SCHEMAS: dict[str, Node] = {
+    "Anything": {"type": "object"},
+    "Health": _object({"status": {"const": "ok"}, "version": _TEXT}),
+    "FormV1": _object({"grant_type": _GRANT}, resource=_TEXT, **_CREDENTIALS),
+    "FormV2": _object({"grant_type": _GRANT}, scope=_TEXT, **_CREDENTIALS),
+    "TokenV1": _object(
+        _texts(
+            "token_type",
+            "expires_in",
+            "ext_expires_in",
+            "expires_on",
+            "not_before",
+            "resource",
+            "access_token",
+        ),
+        refresh_token=_TEXT,
+    ),
+    "TokenV2": _object(
+        {"expires_in": _NUMBER, "ext_expires_in": _NUMBER, **_texts("token_type", "access_token")},
+        scope=_TEXT,
+        refresh_token=_TEXT,
+    ),
+    "Refusal": _object(
+        {
+            **_texts("error", "error_description", "timestamp", "trace_id", "correlation_id", "error_uri"),
+            "error_codes": {"type": "array", "items": _NUMBER},
+        }
+    ),
+    "Configuration": _object(
+        {
+            **_texts("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"),
+            "grant_types_supported": _LIST,
+            "token_endpoint_auth_methods_supported": _LIST,
+        }
+    ),
+    "Keys": _object({"keys": {"type": "array", "items": _object(_texts("kty", "kid", "n", "e", "alg"))}}),
+    "Explanation": _object({"code": _TEXT, "explanation": {"enum": list(refusals.EXPLAINED.values())}}),
+}

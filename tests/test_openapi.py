@@ -1,0 +1,81 @@
+"""The OpenAPI document: it is valid, it names every route beside OData, and the service does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from indicia.store import Store
+from indicia.web import openapi
+from service import Access, Local, Process, add_access, running
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+SCHEMA = schemathesis.openapi.from_dict(openapi.document())
+
+
+def test_the_document_is_served_and_valid(service: Local) -> None:
+    reply = service.request("GET", "/openapi.json")
+    assert reply.headers["content-type"] == "application/json"
+    schemathesis.openapi.from_dict(reply.json()).validate()
+    assert reply.json() == openapi.document()
+
+
+def test_it_names_every_route_beside_odata(service: Local) -> None:
+    application = service.application
+    assert isinstance(application, Starlette)
+    routes = {route.path for route in application.routes if isinstance(route, Route)}
+    assert routes == set(openapi.document()["paths"])
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Access]]:
+    """A real service with the tenant contoso."""
+    home = tmp_path_factory.mktemp("home")
+    with Store.open(f"sqlite:///{home / 'indicia.db'}") as store:
+        access = add_access(store, "contoso")
+    with running(home) as process:
+        yield process, access
+
+
+@pytest.mark.full
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@SCHEMA.parametrize()
+def test_the_service_does_what_the_document_says(case: Case, live: tuple[Process, Access]) -> None:
+    process, _ = live
+    reply = case.call(base_url=process.url, verify=process.authority, timeout=30)
+    case.validate_response(reply, checks=CHECKS)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("version", ["", "v2.0/"])
+def test_a_token_is_given_as_the_document_says(live: tuple[Process, Access], version: str) -> None:
+    process, access = live
+    operation = SCHEMA[f"/{{tenant}}/oauth2/{version}token"]["POST"]
+    form = access.form | {"scope": "https://graph.microsoft.com/.default"}
+    case = operation.Case(
+        path_parameters={"tenant": access.tenant_id},
+        body=form,
+        media_type="application/x-www-form-urlencoded",
+    )
+    reply = case.call(base_url=process.url, verify=process.authority, timeout=30)
+    assert reply.status_code == 200
+    case.validate_response(reply, checks=CHECKS)
