@@ -148,7 +148,8 @@ def test_each_entity_has_its_own_outcome(empty: Client) -> None:
     short = empty("POST", BULK, {"iocs": rows}, {"Prefer": "return=minimal, odata.continue-on-error"})
     assert short.headers["preference-applied"] == "return=minimal, continue-on-error"
     assert set(short.json()["value"][0]) == {"@indicia.status", "Id"}
-    for body in ({"iocs": {}}, {"iocs": [], "upsert": 1}, {"iocs": [], "merge": True}, [], {}):
+    bad: list[Any] = [{"iocs": {}}, {"iocs": [], "upsert": 1}, {"iocs": [], "merge": True}, [], {}]
+    for body in bad:
         assert empty("POST", BULK, body, EACH).status == 400
 
 

@@ -68,10 +68,14 @@ PATHS = st.builds(
     lambda shape, keys: shape.replace("#", "{}").format(*keys), SHAPES, st.tuples(KEYS, KEYS, KEYS)
 )
 NAMES = st.sampled_from(
-    sorted({item.name for entity in ENTITIES for item in (*entity.properties, *entity.navigations)})
+    sorted(
+        {item.name for entity in ENTITIES for item in entity.properties}
+        | {way.name for entity in ENTITIES for way in entity.navigations}
+    )
 )
-SPELT = """eq ne gt le in and or not add mod div asc desc any all null true now() contains length tolower $it
-$count $filter x d 'High' 'x' 1 0 2.5 2030-01-01 2030-01-01T00:00:00Z duration'P1D' @a ( ) , : / = ; - * '' %"""
+SPELT = """eq ne gt le in and or not add mod div asc desc any all null true now() contains length tolower
+$it $count $filter x d 'High' 'x' 1 0 2.5 2030-01-01 2030-01-01T00:00:00Z duration'P1D' @a
+( ) , : / = ; - * '' %"""
 WORDS = st.sampled_from([*SPELT.split(), "\0", "\U0001f600"])
 TEXTS = st.lists(NAMES | WORDS, max_size=12).map(" ".join) | st.lists(NAMES | WORDS, max_size=8).map("".join)
 GOOD = st.builds(

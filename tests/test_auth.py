@@ -20,6 +20,9 @@ from indicia.auth import certificates, keys, roles, secrets
 from indicia.auth.memory import Memory
 from indicia.auth.tokens import Credential, Grant, Issuer
 from indicia.errors import Forbidden, InputError, StoreError, Unauthorized
+from indicia.settings import Settings
+from indicia.store import Store
+from indicia.web import serve
 
 BASE = "https://127.0.0.1:8443"
 TENANT = "1a2b3c4d-0000-4000-8000-000000000001"
@@ -396,3 +399,18 @@ def test_the_authority_cannot_vouch_for_another_name(tmp_path: Path, name: str) 
     certificates._write_leaf(made.authority.parent, [name], datetime.now(UTC))
     with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree violation"):
         _handshake(made, name, made.certificate, made.key)
+
+
+def test_an_address_that_cannot_be_used_changes_no_certificate(tmp_path: Path) -> None:
+    made = certificates.ensure(tmp_path, "127.0.0.1")
+    before = made.authority.read_bytes()
+    settings = Settings(home=tmp_path, host="no-such-host.invalid", port=9)
+    with Store.open(Settings(home=tmp_path).database_url) as store, pytest.raises(InputError):
+        serve.run(settings, store)
+    assert made.authority.read_bytes() == before
+
+
+def test_an_authority_that_is_replaced_is_told(tmp_path: Path) -> None:
+    assert not certificates.ensure(tmp_path, "127.0.0.1").replaced
+    assert not certificates.ensure(tmp_path, "127.0.0.1").replaced
+    assert certificates.ensure(tmp_path, "ti.example").replaced

@@ -225,7 +225,7 @@ def test_a_fault_of_ours_is_one_line(shell: Shell) -> None:
         ("indicia indicators ", 2, "plain,import"),
         ("indicia alerts set 1 r", 4, "plain,resolved"),
         ("indicia scan --out", 2, "plain,--output"),
-        ("indicia scan a --fail-on h", 4, "plain,High"),
+        ("indicia scan a --fail-on h", 4, "plain,high"),
         ("indicia index ", 2, "plain,verify"),
         ("indicia explain --as ", 3, "plain,event"),
     ],

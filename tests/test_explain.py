@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,7 +145,7 @@ TEXTS = st.sampled_from(
         "http://EVIL.example/a/gate.php?id=7",
     ]
 )
-FIELDS = {
+FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "url.full": lambda text: {"url": {"full": text}},
     "dns": lambda text: {"dns": {"question": {"name": text}}},
     "hash": lambda text: {"file": {"hash": {"sha256": text, "md5": text}}},

@@ -41,7 +41,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 def read(path: Path) -> tuple[int, list[Malformed]]:
     """How many events the sources of a path give, and what was malformed."""
     faults: list[Malformed] = []
-    count = sum(1 for source in sources([str(path)]) for _ in telemetry.events(source, malformed=faults.append))
+    count = sum(
+        1 for source in sources([str(path)]) for _ in telemetry.events(source, malformed=faults.append)
+    )
     return count, faults
 
 
@@ -315,6 +317,7 @@ def test_evtx_in_pieces_and_compressed(tmp_path: Path, index: Index) -> None:
         assert [one.id for one in scan(sources([str(other)]), index)[0]] == [one.id for one in plain]
 
 
+@pytest.mark.full
 def test_golden_events_of_evtx_files(shared: Path) -> None:
     vectors = [
         json.loads(line)
@@ -331,6 +334,7 @@ def test_golden_events_of_evtx_files(shared: Path) -> None:
     assert count == 9
 
 
+@pytest.mark.full
 def test_windows_events_of_all_samples(shared: Path) -> None:
     folder = shared / "data" / "telemetry" / "evtx-attack-samples"
     found = sources([f"{folder}/**/*.evtx.zst"])

@@ -45,9 +45,11 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(site), "INDICIA_HOME": str(folder / "home")}
 
 
-def indicia(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def indicia(
+    environment: dict[str, str], *arguments: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "indicia", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=100)
 
 
 @pytest.mark.full
@@ -55,9 +57,9 @@ def test_without_a_compiler_scans_are_right(slow: dict[str, str], tmp_path: Path
     rows = "Type,Value,DetectionFunction\nDomainName,evil.example,SubdomainOf\n"
     (tmp_path / "list.csv").write_text(rows, "utf-8")
     (tmp_path / "events.json").write_text('{"query":"a.evil.example"}\n{"query":"good.example"}\n', "utf-8")
-    arguments = ("scan", "--json", "--indicators", str(tmp_path / "list.csv"), str(tmp_path / "events.json"))
-    ours, theirs = indicia(dict(os.environ), *arguments), indicia(slow, *arguments)
-    assert (theirs.returncode, theirs.stderr) == (ours.returncode, ours.stderr)
+    arguments = ("scan", "--output", "ndjson", "--indicators", "list.csv", "events.json")
+    ours, theirs = indicia(dict(os.environ), *arguments, folder=tmp_path), indicia(slow, *arguments, folder=tmp_path)
+    assert theirs.returncode == ours.returncode == 0
     assert theirs.stdout == ours.stdout
     assert "a.evil.example" in theirs.stdout
 
@@ -66,7 +68,7 @@ def test_without_a_compiler_scans_are_right(slow: dict[str, str], tmp_path: Path
 def test_without_a_compiler_the_doctor_says_so(slow: dict[str, str]) -> None:
     ran = indicia(slow, "doctor", "--json")
     assert ran.returncode == 1
-    (finding,) = (one for one in json.loads(ran.stdout)["findings"] if one["what"] == "kernel")
+    (finding,) = (one for one in json.loads(ran.stdout)["checks"] if one["what"] == "kernel")
     assert finding["state"] == "fault"
     assert "NOT BUILT" in finding["text"]
 

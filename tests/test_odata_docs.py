@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indicia.odata import functions, options, parse, tokens, tree
+from indicia.model import BULK_LIMIT
+from indicia.odata import bodies, functions, options, parse, tokens, tree
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
 from indicia.odata.tree import Comparison
 from indicia.store import tenant
@@ -49,6 +50,8 @@ def test_every_option_is_told() -> None:
         f"at most {parse.ORDER_LIMIT} expressions",
         f"the first {tree.SORTED_TEXT} characters",
         f"`$skip` up to {options.SKIP_LIMIT:,}",
+        f"at most {bodies.PART_LIMIT:,} members and elements",
+        f"takes {BULK_LIMIT:,} entities",
         f"A page has {options.PAGE_LIMIT:,} entities, {options.EXPANDED_PAGE_LIMIT} where",
     ],
 )

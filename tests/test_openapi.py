@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -59,7 +60,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Ac
 @pytest.mark.full
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @SCHEMA.parametrize()
-def test_the_service_does_what_the_document_says(case: Case, live: tuple[Process, Access]) -> None:
+def test_the_service_does_what_the_document_says(case: Case[Any], live: tuple[Process, Access]) -> None:
     process, _ = live
     reply = case.call(base_url=process.url, verify=process.authority, timeout=30)
     case.validate_response(reply, checks=CHECKS)
@@ -70,7 +71,7 @@ def test_the_service_does_what_the_document_says(case: Case, live: tuple[Process
 def test_a_token_is_given_as_the_document_says(live: tuple[Process, Access], version: str) -> None:
     process, access = live
     operation = SCHEMA[f"/{{tenant}}/oauth2/{version}token"]["POST"]
-    form = access.form | {"scope": "https://graph.microsoft.com/.default"}
+    form: dict[str, Any] = access.form | {"scope": "https://graph.microsoft.com/.default"}
     case = operation.Case(
         path_parameters={"tenant": access.tenant_id},
         body=form,

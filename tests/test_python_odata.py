@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from indicia.store import Store
 from service import SHA1, add_access, running
 from stored import detection
 
+# By name, because to a type checker `odata` is the benchmark of that name.
+odata = import_module("odata")
+ODataError = import_module("odata.exceptions").ODataError
 pytestmark = pytest.mark.full
 
 

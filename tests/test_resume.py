@@ -59,7 +59,7 @@ def whole(folder: Path, *arguments: str) -> tuple[bytes, float]:
 
 def until_it_ends(folder: Path, dice: random.Random, seconds: float, *arguments: str) -> int:
     """Start, kill, go on, and so forth until it ends by itself; how many kills that were."""
-    kills, more = 0, ()
+    kills, more = 0, tuple[str, ...]()
     while True:
         process = start(folder, *arguments, *more)
         if not killed(process, dice.uniform(0.2, seconds)):

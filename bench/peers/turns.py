@@ -7,6 +7,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,50 +30,79 @@ class Entry:
 
 
 def serve(connection: Connection, make: Callable[[], Way], path: Path) -> None:
-    """The life of a way's process: seconds and count for each turn."""
+    """The life of a way's process: seconds and count for each turn, until the other end is closed."""
     way = make()
     getattr(way, "prepare", lambda _path: None)(path)
     gc.collect()
     gc.freeze()
-    connection.send("ready")
-    while connection.recv():
-        start = time.perf_counter()
-        found = way(path)
-        connection.send((time.perf_counter() - start, found))
+    with suppress(EOFError, ConnectionError):
+        connection.send((0.0, 0))
+        while connection.recv():
+            start = time.perf_counter()
+            found = way(path)
+            connection.send((time.perf_counter() - start, found))
 
 
-def compare(title: str, entries: Sequence[Entry], repeat: int) -> dict[str, float]:
-    """Turns of all ways, the table, and the median MB/s of each."""
-    context = multiprocessing.get_context("fork")
-    ends, seconds = [], {entry.name: list[float]() for entry in entries}
-    for entry in entries:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, entry.make, entry.log.path), daemon=True)
-        process.start()
+class Runner:
+    """A way in its process."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.seconds: list[float] = []
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, entry.make, entry.log.path))
+        self._process.start()
         theirs.close()
-        ours.recv()
-        ends.append((entry, ours, process))
-    for turn in range(repeat + 1):
-        for entry, ours, _ in ends:
-            ours.send(True)
-            took, found = ours.recv()
-            if found != entry.log.planted:
-                raise Wrong(f"{entry.name}: {found} events match, {entry.log.planted} were planted")
-            if turn:  # the first one warms caches
-                seconds[entry.name].append(took)
-    for _, ours, process in ends:
-        ours.send(False)
-        process.join()
-    rates = {entry.name: entry.log.size / 1e6 / statistics.median(seconds[entry.name]) for entry in entries}
-    first = entries[0]
-    print(f"\n{title}: {first.log.size / 1e6:,.0f} MB, {first.log.planted:,} events match\n")
-    print("| way | reads MB | median s | MB/s | first row / this | goal |")
+        self._answer()
+
+    def turn(self, *, counted: bool) -> None:
+        """Once. Raises Wrong where it finds another number of events."""
+        self._connection.send(True)
+        took, found = self._answer()
+        if found != self.entry.log.planted:
+            raise Wrong(f"{self.entry.name}: {found} events match, {self.entry.log.planted} were planted")
+        if counted:
+            self.seconds.append(took)
+
+    def _answer(self) -> tuple[float, int]:
+        try:
+            took, found = self._connection.recv()
+        except EOFError:
+            raise Wrong(f"{self.entry.name}: its process failed") from None
+        return took, found
+
+    def close(self) -> None:
+        """It ends."""
+        self._connection.close()
+        self._process.join()
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """MB/s."""
+        return self.entry.log.size / 1e6 / self.median
+
+
+def compare(title: str, entries: Sequence[Entry], repeat: int) -> None:
+    """Turns of all ways, and the table. The first turn warms caches and is not counted."""
+    with ExitStack() as stack:
+        runners = []
+        for entry in entries:
+            runners.append(Runner(entry))
+            stack.callback(runners[-1].close)
+        for number in range(repeat + 1):
+            for runner in runners:
+                runner.turn(counted=number > 0)
+    first = runners[0]
+    print(f"\n{title}: {first.entry.log.size / 1e6:,.0f} MB, {first.entry.log.planted:,} events match\n")
+    print("| way | reads MB | median s | MB/s | first row / this, MB/s | goal |")
     print("|---|---:|---:|---:|---:|---|")
-    for entry in entries:
-        median = statistics.median(seconds[entry.name])
-        print(
-            f"| {entry.name} | {entry.log.size / 1e6:,.0f} | {median:.2f} | {rates[entry.name]:,.0f} | "
-            f"{rates[first.name] / rates[entry.name]:,.2f} | {entry.goal} |",
-            flush=True,
-        )
-    return rates
+    for runner in runners:
+        size = f"{runner.entry.log.size / 1e6:,.0f} | {runner.median:.2f} | {runner.rate:,.0f}"
+        ratio = first.rate / runner.rate
+        print(f"| {runner.entry.name} | {size} | {ratio:,.2f} | {runner.entry.goal} |", flush=True)

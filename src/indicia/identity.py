@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 from hashlib import sha256
+from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SIGNED_MINIMUM = -(2**63)
@@ -99,10 +100,10 @@ def pairs(value: object, without: frozenset[str] = frozenset()) -> list[bytes]:
     below = tuple(f"{path}." for path in without)
     found: list[bytes] = []
     # A stack instead of recursion: depth comes from outside.
-    stack: list[tuple[str, object]] = [("", value)]
+    stack: list[tuple[str, Any]] = [("", value)]
     while stack:
         above, here = stack.pop()
-        inner = here.items() if isinstance(here, dict) else enumerate(here)  # type: ignore[call-overload]
+        inner = here.items() if isinstance(here, dict) else enumerate(here)
         for key, inside in inner:
             path = f"{above}{key}"
             if without and (path in without or path.startswith(below)):

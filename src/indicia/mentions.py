@@ -23,9 +23,6 @@ from dataclasses import dataclass
 from indicia.model import IndicatorType
 from indicia.values import HASH_BY_LENGTH, IPV4, address, domain, file_name, url_parts
 
-TEXT_LIMIT = 4 * 1024 * 1024
-"""Characters of one text that are looked at."""
-
 _WORDS = re.compile(r"[\w.\-]{4,}")
 _HEX = re.compile(r"(?<!\w)[0-9A-Fa-f]{32,64}(?!\w)")
 _SHORTEST_HASH = min(HASH_BY_LENGTH)
@@ -64,7 +61,6 @@ class Mention:
 
 def mentions(text: str) -> Iterator[Mention]:
     """Every value that stands inside the text; the same one at two places comes twice."""
-    text = text[:TEXT_LIMIT]
     if len(text) < 3:
         return
     if "/" in text or "\\" in text:

@@ -15,7 +15,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class Certificates:
     authority: Path
     certificate: Path
     key: Path
+    replaced: bool = False
+    """The authority that was there could not vouch for a name, or was at its end: clients need this one."""
 
 
 def names_of(host: str) -> tuple[str, ...]:
@@ -72,6 +74,7 @@ def _ensure(folder: Path, names: tuple[str, ...], now: datetime) -> Certificates
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _covers(found.authority, folder / "ca.key", names, now, constrained=True):
+            found = replace(found, replaced=found.authority.exists())
             names = tuple(dict.fromkeys((*names, *_permitted(found.authority))))
             _write_authority(folder, names, now)
             found.certificate.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from indicia.cli.matching import Against
     from indicia.cli.saving import Kept
     from indicia.cli.scan import Options
-    from indicia.errors import InputError
+    from indicia.errors import InputError, MissingExtra
     from indicia.scanning import Moved
     from indicia.telemetry import Malformed, Source
 
@@ -109,7 +109,7 @@ class Run:
     def _tell_malformed(self, what: Malformed) -> None:
         self._malformed(what.source, what.line, what.reason)
 
-    def _tell_unreadable(self, error: InputError) -> None:
+    def _tell_unreadable(self, error: InputError | MissingExtra) -> None:
         self._unreadable(error.place or "", 0, error.message)
 
     def _tell_changed(self, source: Source, change: Change) -> None:

@@ -68,7 +68,7 @@ def command(
         click.echo(as_json({"ready": True, "url": settings.base_url}, indent=None) if json_asked else line)
 
     with session.store() as store:
-        serve.run(settings, store, announce)
+        serve.run(settings, store, announce, say)
 
 
 def _is_loopback(host: str) -> bool:

@@ -50,6 +50,7 @@ class IndexMatcher:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._room = _Room(scratch=64 * 1024)
+        self._loose = tuple(index.loose)
         self._known = lru_cache(maxsize=REMEMBERED)(self._named)
 
     def meet(self, observable: Observable) -> list[Indicator]:
@@ -65,8 +66,10 @@ class IndexMatcher:
 
     def _named(self, value: str) -> tuple[Indicator, ...]:
         """Those that the value may meet, of all types."""
-        index = self._index
-        offsets = {offset for payload in self._payloads(value) for offset in index.records(payload)}
+        index, payloads = self._index, self._payloads(value)
+        if not payloads:
+            return self._loose
+        offsets = {offset for payload in payloads for offset in index.records(payload)}
         return (*map(index.indicator, sorted(offsets)), *index.loose)
 
     def _payloads(self, value: str) -> set[int]:

@@ -195,7 +195,7 @@ def _engine(path: Path, busy_seconds: float) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("indicia_write", False)
-        # The driver's own call: a request begins two transactions, and SQLAlchemy's way takes three times as long.
+        # The driver's own call: a request begins two transactions, and SQLAlchemy takes three times as long.
         _raw(connection).execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine

@@ -174,14 +174,13 @@ class _Finder:
         elif depth > _DEPTH:
             return
         elif isinstance(value, dict):
+            above, over = f"{plain}." if plain else "", f"{shown}." if shown else ""
             for key, below in value.items():
                 if isinstance(below, str):
                     if below and below != "-":
-                        path = f"{plain}.{key}" if plain else key
-                        self.leaf(below, path, f"{shown}.{key}" if shown else key, opened, depth + 1)
+                        self.leaf(below, f"{above}{key}", f"{over}{key}", opened, depth + 1)
                 elif isinstance(below, dict | list):
-                    path = f"{plain}.{key}" if plain else key
-                    self.walk(below, path, f"{shown}.{key}" if shown else key, opened, depth + 1)
+                    self.walk(below, f"{above}{key}", f"{over}{key}", opened, depth + 1)
         elif isinstance(value, list):
             for number, element in enumerate(value):
                 self.walk(element, plain, f"{shown}[{number}]", opened, depth + 1)

@@ -57,7 +57,7 @@ def pieces(source: Source, size: int = SIZE) -> list[Source]:
 
 def _chunks(source: Source, header: bytes, size: int) -> list[Source]:
     """An EVTX file: its header, and chunks of one size, each of which stands for itself."""
-    total, step = source.size or 0, size - size % evtx.CHUNK
+    total, step = source.size or 0, max(size - size % evtx.CHUNK, evtx.CHUNK)
     cuts = [0, *range(evtx.HEADER + step, total, step), total]
     return [
         replace(

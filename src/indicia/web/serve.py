@@ -32,18 +32,29 @@ IDLE_SECONDS = 1.0
 """How long a client may take to agree to the end of its connection."""
 
 
-def run(settings: Settings, store: Store, announce: Callable[[str], None] = lambda _line: None) -> None:
+def _nobody(_line: str) -> None:
+    """Hears it."""
+
+
+def run(
+    settings: Settings,
+    store: Store,
+    announce: Callable[[str], None] = _nobody,
+    warn: Callable[[str], None] = _nobody,
+) -> None:
     """Serve until SIGTERM or SIGINT; requests that run then are finished first.
 
-    `announce` is given one line when clients can connect. Raises InputError where the address cannot be
-    used, or certificates cannot be made.
+    `announce` is given one line when clients can connect, `warn` what its owner must know. Raises
+    InputError where the address cannot be used, or certificates cannot be made.
     """
-    config = _config(settings, store)
-    # Everything that can fail does so before the socket opens.
-    config.load()
-    if settings.original_hosts:
-        _show_original(config, settings)
+    # Bound first, so that a mistyped address makes no certificates; listening last, so that whatever can
+    # fail has done so before a client connects.
     with _socket(settings) as listening:
+        config = _config(settings, store, warn)
+        config.load()
+        if settings.original_hosts:
+            _show_original(config, settings)
+        _listen(listening, settings)
         server = _Server(config)
         if threading.current_thread() is threading.main_thread():
             # Before anybody is told, because the first signal may follow at once. uvicorn raises a signal
@@ -101,8 +112,14 @@ class _Server(uvicorn.Server):
                     transport.abort()
 
 
-def _config(settings: Settings, store: Store) -> uvicorn.Config:
+def _config(settings: Settings, store: Store, warn: Callable[[str], None]) -> uvicorn.Config:
     found = certificates.ensure(settings.home, settings.host) if settings.tls else None
+    if found is not None and found.replaced:
+        warn(
+            f"The certificate authority was made anew, because the old one may not vouch for {settings.host} "
+            f"or has come to its end: clients that keep a copy need {found.authority}, and a service that "
+            "runs on this home must be restarted."
+        )
     return uvicorn.Config(
         app.create(settings, store),
         host=settings.host,
@@ -142,12 +159,22 @@ def _socket(settings: Settings) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((settings.host, settings.port))
-        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise InputError(_why(error, settings), place=f"{settings.host}:{settings.port}") from None
+        raise _unusable(error, settings) from None
     listening.set_inheritable(True)
     return listening
+
+
+def _listen(bound: socket.socket, settings: Settings) -> None:
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:  # another program was quicker
+        raise _unusable(error, settings) from None
+
+
+def _unusable(error: OSError, settings: Settings) -> InputError:
+    return InputError(_why(error, settings), place=f"{settings.host}:{settings.port}")
 
 
 def _why(error: OSError, settings: Settings) -> str:
