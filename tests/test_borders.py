@@ -1,7 +1,8 @@
 """A whole scan by the fast engine gives what the reference gives over everything parsed.
 
-Files of every form of text are generated, read in tiny blocks and chunks, cut into pieces at every border, and
-scanned by one, two and four processes: the same detections, evidence, ids and numbers of lines, in the same order.
+Files of every form of text are generated, read in tiny blocks and chunks, cut into pieces at every border,
+and scanned by one, two and four processes: the same detections, evidence, ids and numbers of lines, in the
+same order.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -31,10 +32,14 @@ __all__ = ["opened"]
 pytestmark = pytest.mark.skipif(not BUILT, reason="the C extension was not built")
 HEAD = 512
 """The first lines of each file are shorter, so that its form is known by them."""
-QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+QUIET = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 # Files of every form
+
+Join = Callable[[list[bytes]], bytes]
 
 
 @st.composite
@@ -48,13 +53,13 @@ def plain(draw: st.DrawFn) -> bytes:
     return b"a log of some kind\nand more of it\n" + draw(ends())(draw(st.lists(text, max_size=12)))
 
 
-def ends() -> st.SearchStrategy[type[object]]:
+def ends() -> st.SearchStrategy[Join]:
     """How lines are joined, and whether the last one ends."""
-    return st.builds(
-        lambda end, last: lambda parts: end.join(parts) + (end if last else b""),
-        st.sampled_from([b"\n", b"\n", b"\r\n", b"\n\n"]),
-        st.booleans(),
-    )
+
+    def join(end: bytes, last: bool) -> Join:
+        return lambda parts: end.join(parts) + (end if last else b"")
+
+    return st.builds(join, st.sampled_from([b"\n", b"\n", b"\r\n", b"\n\n"]), st.booleans())
 
 
 @st.composite
@@ -66,7 +71,9 @@ def zeek(draw: st.DrawFn) -> bytes:
     fields = [b"ts", b"uid", b"id.orig_h", b"query", b"uri", b"answers"]
     kinds = [b"time", b"string", b"addr", b"string", b"string", b"vector[string]"]
     header += [separator.join([name, *row]) for name, row in ((b"#fields", fields), (b"#types", kinds))]
-    cell = st.one_of(TEXT.map(lambda text: text.encode()), st.binary(max_size=6), st.just(b"\\x65vil.example"))
+    cell = st.one_of(
+        TEXT.map(lambda text: text.encode()), st.binary(max_size=6), st.just(b"\\x65vil.example")
+    )
     rows = []
     for number in range(draw(st.integers(0, 12))):
         if draw(st.integers(0, 9)) == 0:
@@ -80,7 +87,9 @@ def zeek(draw: st.DrawFn) -> bytes:
 @st.composite
 def table(draw: st.DrawFn) -> bytes:
     out = io.StringIO()
-    writer = csv.writer(out, quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])), lineterminator="\n")
+    writer = csv.writer(
+        out, quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])), lineterminator="\n"
+    )
     writer.writerows([["query", "Image", "message"], ["a", "b", "c"]])
     breaks = draw(st.booleans())
     for cells in draw(st.lists(st.lists(TEXT, min_size=1, max_size=4), max_size=12)):
@@ -115,9 +124,7 @@ def by_reference(source: telemetry.Source, matcher: ReferenceMatcher) -> list[De
     return [detection for event in events for detection in detect(event, matcher)]
 
 
-def by_engine(
-    source: telemetry.Source, index: Index, size: int, workers: int
-) -> tuple[list[Detection], int]:
+def by_engine(source: telemetry.Source, index: Index, size: int, workers: int) -> tuple[list[Detection], int]:
     pieces = slices.pieces(source, size)
     batches = list(scanning.scan(pieces, scanning.Plan(engine.of_index(index)), workers))
     assert not any(batch.fault for batch in batches)
@@ -151,7 +158,7 @@ def sources(folder: Path, data: bytes) -> telemetry.Source:
 
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data(), encoding=ENCODINGS, size=st.integers(1, 900), block=st.integers(1, 700))
-@settings(QUIET, max_examples=max(EXAMPLES // 5, 20))
+@settings(QUIET, max_examples=max(EXAMPLES // 10, 20))
 def test_one_process(
     tiny: None,
     opened: dict[str, Index],
@@ -195,7 +202,9 @@ def test_several_processes(
 
 def test_every_border_of_a_file(tiny: None, opened: dict[str, Index], tmp_path: Path) -> None:
     """Pieces of every size, so that a piece begins at every line."""
-    rows = [b'{"query":"evil.example","n":"%s"}' % (b"x" * n) if n % 3 else b'{"n":"%d"}' % n for n in range(40)]
+    rows = [
+        b'{"query":"evil.example","n":"%s"}' % (b"x" * n) if n % 3 else b'{"n":"%d"}' % n for n in range(40)
+    ]
     source = sources(tmp_path, b"\n".join(rows))
     wanted = in_order(by_reference(source, ReferenceMatcher(SETS["plain"])))
     assert len({one.line for one in wanted}) == 26

@@ -145,6 +145,8 @@ def test_the_sieve_names_an_event_that_is_met(case: Mapping[str, Any], tmp_path:
     index = index_of([indicator(words) for words in case["indicators"]])
     selection = telemetry.Selection(Sieve(index), lambda _count: None)
     source, matcher = written(case, tmp_path), IndexMatcher(index)
-    events = telemetry.events(source, malformed=pytest.fail, selection=selection)
+    faults: list[telemetry.Malformed] = []
+    events = telemetry.events(source, malformed=faults.append, selection=selection)
     found = by_indicator(told(item) for event in events for item in detect(event, matcher))
+    assert not faults
     assert found == by_indicator(case["detections"])

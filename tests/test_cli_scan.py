@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -259,7 +260,30 @@ def test_with_a_store_every_detection_is_kept_once(shell: Shell) -> None:
 def test_one_unreadable_file_is_told_and_costs_the_exit_code(shell: Shell) -> None:
     shell.write("logs/a.log", LOG)
     shell.write("logs/b.gz", gzip.compress(LOG.encode() * 1000)[:40])
-    ran = scan(shell, "logs", "--output", "ndjson", code=RAISED)
+    ran = scan(shell, "logs", "--output", "ndjson", code=USAGE)
     assert len(lines(ran)) >= 1
-    assert "logs/b.gz" in ran.err
-    scan(shell, "logs", "--strict", code=USAGE)
+    assert "logs/b.gz: the stream ends here" in ran.err
+    assert "in 1 of 2 files" in ran.err
+    assert "1 file read in part only" in ran.err
+
+
+def test_a_malformed_first_element_is_no_damage_and_a_cut_container_is(shell: Shell) -> None:
+    shell.write("array.json", '[{"a" 1},\n{"a": "x"}]')
+    assert "array.json: not valid JSON" in scan(shell, "array.json", code=0).err
+    shell.write("cut.evtx", b"ElfFile\0" + b"\0" * 4088 + b"ElfChnk\0" + b"\x01" * 100)
+    assert "cut.evtx: " in scan(shell, "cut.evtx", code=USAGE).err
+
+
+def test_a_damage_counts_behind_more_malformed_lines_than_are_told(shell: Shell) -> None:
+    packed = gzip.compress((LOG + '{"a": \n' * 5000).encode() + random.Random(1).randbytes(1 << 18))
+    shell.write("a.gz", packed[:-100_000])
+    ran = scan(shell, "a.gz", "--output", "ndjson", code=USAGE)
+    assert "1 file read in part only" in ran.err
+
+
+def test_a_list_that_breaks_off_is_refused(shell: Shell) -> None:
+    shell.write(
+        "list.csv",
+        gzip.compress(LIST.encode() + b"# " + random.Random(1).randbytes(9000).hex().encode())[:-99],
+    )
+    assert "list.csv: breaks off" in scan(shell, "a.log", code=USAGE).err

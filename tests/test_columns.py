@@ -173,5 +173,4 @@ def test_damage_is_told_and_never_a_crash(tmp_path: Path, make: Any, seed: int, 
         found, faults = scan(sources([str(path)]), index, whole=whole)
         assert len(found) <= 60
         assert all(fault.line == 0 for fault in faults)
-    if seed % 3 == 0:
-        assert faults
+        assert faults or seed % 3

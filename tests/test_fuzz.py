@@ -1,4 +1,4 @@
-"""The kernel under AddressSanitizer and UndefinedBehaviorSanitizer, for seconds; `make fuzz` for as long as you like.
+"""The kernel under AddressSanitizer and UndefinedBehaviorSanitizer, for seconds; `make fuzz` goes on longer.
 
 And the path without SIMD, which no test would take on a machine that has it: the same tests of the engine.
 """
@@ -31,7 +31,10 @@ def ended_well(command: list[str], environment: dict[str, str]) -> str:
 
 
 def test_sanitizers_find_nothing(tmp_path: Path) -> None:
-    kernel, scalar = build(tmp_path, "sanitized", SANITIZE), build(tmp_path, "scalar", (*SANITIZE, *SCALAR[1:]))
+    kernel, scalar = (
+        build(tmp_path, "sanitized", SANITIZE),
+        build(tmp_path, "scalar", (*SANITIZE, *SCALAR[1:])),
+    )
     command = [sys.executable, "-m", "fuzz.attack", "8", SEED, str(scalar)]
     assert "rounds in" in ended_well(command, sanitized_environment(kernel))
 

@@ -31,7 +31,9 @@ def met_whole(source: telemetry.Source, indicators: Iterable[Indicator]) -> list
     """What the reference meets, as "line: indicator"."""
     matcher = ReferenceMatcher(indicators)
     events = telemetry.events(source, malformed=lambda _: None)
-    return sorted(f"{one.line}: {one.indicator.canonical}" for event in events for one in detect(event, matcher))
+    return sorted(
+        f"{one.line}: {one.indicator.canonical}" for event in events for one in detect(event, matcher)
+    )
 
 
 def met_sieved(source: telemetry.Source, indicators: Iterable[Indicator]) -> list[str]:
@@ -39,7 +41,9 @@ def met_sieved(source: telemetry.Source, indicators: Iterable[Indicator]) -> lis
     index = index_of(indicators)
     matcher, selection = IndexMatcher(index), telemetry.Selection(Sieve(index), lambda _count: None)
     events = telemetry.events(source, malformed=lambda _: None, selection=selection)
-    return sorted(f"{one.line}: {one.indicator.canonical}" for event in events for one in detect(event, matcher))
+    return sorted(
+        f"{one.line}: {one.indicator.canonical}" for event in events for one in detect(event, matcher)
+    )
 
 
 def met(data: bytes, words: Iterable[str], folder: Path, name: str = "events.json") -> list[str]:
@@ -72,7 +76,9 @@ def test_behind_an_escape_in_a_line_longer_than_the_room(tmp_path: Path) -> None
     assert met(data, EVIL, tmp_path) == ["2: evil.example"]
 
 
-@pytest.mark.parametrize("junk", [b"\xff", b"\xfe\xff", b"\xc3", b"\xed\xa0\x80", b"\x80\x80\x80", b"\xf0\x9f"])
+@pytest.mark.parametrize(
+    "junk", [b"\xff", b"\xfe\xff", b"\xc3", b"\xed\xa0\x80", b"\x80\x80\x80", b"\xf0\x9f"]
+)
 @pytest.mark.parametrize("form", [b'{"message":"%s"}', b"%s"])
 def test_beside_what_is_no_utf8(tmp_path: Path, junk: bytes, form: bytes) -> None:
     texts = [junk + b" " + NAME, NAME + b" " + junk, junk + b"/" + NAME + b"/" + junk]
@@ -81,18 +87,23 @@ def test_beside_what_is_no_utf8(tmp_path: Path, junk: bytes, form: bytes) -> Non
     assert met(data, EVIL, tmp_path) == [f"{first + n}: evil.example" for n in range(3)]
 
 
-@pytest.mark.parametrize("shift", range(0, 26))
+@pytest.mark.parametrize("shift", range(26))
 def test_across_the_borders_of_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: int) -> None:
     """The name stands on the border of what is read and looked at together, wherever that cuts it."""
     for constant, size in (("HEAD", 64), ("_CHUNK", 64), ("_BLOCK", 128)):
         monkeypatch.setattr(lines, constant, size)
     filler = b'{"a":"%s"}\n' % (b"y" * (110 - 9 - shift))
-    data = filler + b'{"query":"evil.example"}\n{"query":"good.example"}\n' + filler + b'{"query":"evil.example"}'
+    data = (
+        filler
+        + b'{"query":"evil.example"}\n{"query":"good.example"}\n'
+        + filler
+        + b'{"query":"evil.example"}'
+    )
     assert met(data, EVIL, tmp_path) == ["2: evil.example", "5: evil.example"]
 
 
 def test_windows_of_the_kernel_in_every_place(tmp_path: Path) -> None:
-    """An escape, an IPv6 address and a name, each at every place of the 64 bytes that are looked at together."""
+    """An escape, an IPv6 address and a name, each at every place of the 64 bytes of a window."""
     spellings = [b'"\\u0065vil.example"', b'"EVIL.example."', b'"::FFFF:c633:6407"']
     rows = [
         b'{"x":"%s","query":%s,"id.resp_h":%s}' % (b"-" * shift, spelling, spelling)

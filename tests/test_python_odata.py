@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from odata.exceptions import ODataError
 
-import odata
 from indicia.store import Store
 from service import SHA1, add_access, running
 from stored import detection

@@ -117,10 +117,16 @@ def test_what_may_not_be_read_is_named() -> None:
         assert caught.value.place == str(folder / "secret.log")
         with pytest.raises(InputError, match="cannot be read"):
             next(telemetry.events(secret, malformed=print))
-        for given in (folder, folder / "locked", folder / "locked" / "x.log"):
-            with pytest.raises(InputError, match="cannot be read") as caught:
-                sources([str(given)])
-            assert "locked" in str(caught.value.place)
+        for given, others in ((folder, [secret.name]), (folder / "locked", [])):
+            locked, *found = sources([str(given)])
+            assert [source.name for source in found] == others
+            with pytest.raises(InputError, match="cannot be read: Permission denied") as caught:
+                next(telemetry.events(locked, malformed=print))
+            assert caught.value.place == locked.name == str(folder / "locked")
+        with pytest.raises(InputError, match="cannot be read"):
+            sources([str(folder / "locked" / "x.log")])
+        (folder / "locked").chmod(0o444)  # its names can be read, and nothing else
+        assert [source.name for source in sources([str(folder)])] == [str(folder / "locked"), secret.name]
     finally:
         (folder / "locked").rmdir()
         (folder / "secret.log").unlink()

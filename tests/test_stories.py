@@ -1,4 +1,4 @@
-"""The stories of `semantics.md`, exactly with their figures, on the reference engine."""
+"""The stories of `semantics.md`, exactly with their figures: by the reference, and by index and sieve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from indicia import feeds, telemetry, values
 from indicia.detect import detect_all
 from indicia.errors import InvalidValue
 from indicia.feeds import FeedFault, FeedRow, make
-from indicia.match.reference import ReferenceMatcher
+from indicia.match import engine
 from indicia.model import (
     Alert,
     AlertDefinition,
@@ -39,6 +39,8 @@ DEFINITION = AlertDefinition(
     category=Category.COMMAND_AND_CONTROL,
 )
 Made = Callable[[str, Iterable[str]], telemetry.Source]
+Against = Callable[[Iterable[Indicator]], engine.Engine]
+ENGINES: dict[str, Against] = {"reference": engine.of_reference, "index": engine.of_indicators}
 FEED = replace(DEFINITION, uid="5e1f9f0e-0000-4000-8000-000000000002", group_by=GroupBy.INDICATOR)
 
 
@@ -55,12 +57,22 @@ def indicator(
     return Indicator(kind, value, canonical, function, definition, number, expires_at=expires_at)
 
 
-def scan(
-    sources: Iterable[telemetry.Source], matcher: ReferenceMatcher
-) -> tuple[list[Detection], list[Alert]]:
+@pytest.fixture(scope="module", params=sorted(ENGINES))
+def against(request: pytest.FixtureRequest) -> Against:
+    """Makes an engine of indicators."""
+    return ENGINES[str(request.param)]
+
+
+def scan(sources: Iterable[telemetry.Source], made: engine.Engine) -> tuple[list[Detection], list[Alert]]:
     """Detections, each id once, and the alerts that those which raise become, largest first."""
     faults: list[telemetry.Malformed] = []
-    events = (event for source in sources for event in telemetry.events(source, malformed=faults.append))
+    matcher, sieve = made()
+    selection = telemetry.Selection(sieve, lambda _count: None) if sieve is not None else None
+    events = (
+        event
+        for source in sources
+        for event in telemetry.events(source, malformed=faults.append, selection=selection)
+    )
     detections = list(detect_all(events, matcher))
     alerts: dict[str, Alert] = {}
     for detection in detections:
@@ -106,9 +118,9 @@ def day_one(shared: Path) -> Path:
     return shared / "data" / "telemetry" / "security-datasets" / "compound" / "apt29" / "day1" / "zeek"
 
 
-def apt29(sources: Iterable[telemetry.Source]) -> tuple[frozenset[str], frozenset[str]]:
+def apt29(sources: Iterable[telemetry.Source], against: Against) -> tuple[frozenset[str], frozenset[str]]:
     """The ids of the detections and of the alerts, once the story's figures are asserted."""
-    detections, alerts = scan(sources, ReferenceMatcher([indicator(IndicatorType.IP_ADDRESS, ATTACKER)]))
+    detections, alerts = scan(sources, against([indicator(IndicatorType.IP_ADDRESS, ATTACKER)]))
     assert len(detections) == 1271
     assert [(alert.machine, alert.detection_count) for alert in alerts] == [
         ("10.0.1.6", 1129),
@@ -119,15 +131,15 @@ def apt29(sources: Iterable[telemetry.Source]) -> tuple[frozenset[str], frozense
 
 @pytest.mark.full
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_apt29_day_one_however_it_is_given(day_one: Path, arrangement: str) -> None:
+def test_apt29_day_one_however_it_is_given(day_one: Path, against: Against, arrangement: str) -> None:
     paths = [str(day_one / name) for name in ARRANGEMENTS[arrangement]]
-    ids = apt29(telemetry.sources(paths))
-    assert ids == apt29(telemetry.sources([str(day_one / "combined_zeek.log.zst")]))
+    ids = apt29(telemetry.sources(paths), against)
+    assert ids == apt29(telemetry.sources([str(day_one / "combined_zeek.log.zst")]), against)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(3))
-def test_apt29_day_one_shuffled_and_repeated(made: Made, day_one: Path, seed: int) -> None:
+def test_apt29_day_one_shuffled_and_repeated(made: Made, day_one: Path, against: Against, seed: int) -> None:
     """Lines of all arrangements in any order, cut into any number of files, some given again."""
     chance = random.Random(seed)
     lines = [line for name in sorted(day_one.rglob("*.zst")) for line in text_lines(name)]
@@ -136,7 +148,9 @@ def test_apt29_day_one_shuffled_and_repeated(made: Made, day_one: Path, seed: in
     cuts = sorted(chance.sample(range(len(lines)), 3))
     parts = [lines[start:end] for start, end in zip([0, *cuts], [*cuts, len(lines)], strict=True)]
     given = [made(f"part{number}.log", part) for number, part in enumerate(parts)]
-    assert apt29(given) == apt29(telemetry.sources([str(day_one / "combined_zeek.log.zst")]))
+    assert apt29(given, against) == apt29(
+        telemetry.sources([str(day_one / "combined_zeek.log.zst")]), against
+    )
 
 
 # Story 2: Rogue MSI
@@ -160,9 +174,9 @@ def windows_record(record: int, event: int, domain: str = ROGUE) -> str:
 
 
 def rogue(
-    source: telemetry.Source, domain: str, expires_at: datetime | None
+    source: telemetry.Source, against: Against, domain: str, expires_at: datetime | None
 ) -> tuple[list[Detection], list[Alert]]:
-    matcher = ReferenceMatcher(
+    matcher = against(
         indicator(IndicatorType.DOMAIN_NAME, domain, number=number, expires_at=expires_at)
         for number in range(1, 31)
     )
@@ -178,13 +192,28 @@ EXPIRIES = [
 
 
 @pytest.mark.parametrize(("expires_at", "count"), EXPIRIES)
-def test_rogue_msi_made_by_hand(made: Made, expires_at: datetime | None, count: int) -> None:
+def test_rogue_msi_made_by_hand(
+    made: Made, against: Against, expires_at: datetime | None, count: int
+) -> None:
     other = windows_record(3733, 1033, "updates.example")
     source = made("application.json", [other, windows_record(3734, 1040), windows_record(3735, 1042)])
-    detections, alerts = rogue(source, ROGUE, expires_at)
+    detections, alerts = rogue(source, against, ROGUE, expires_at)
     assert len({item.event_id for item in detections}) == len(detections) == count
     assert [(alert.machine, alert.detection_count) for alert in alerts] == [("user-pc", count)] * (count > 0)
     assert {item.indicator.id for item in detections} <= {1}
+
+
+@pytest.mark.parametrize(("expires_at", "count"), EXPIRIES)
+def test_rogue_msi(shared: Path, against: Against, expires_at: datetime | None, count: int) -> None:
+    """The published log itself."""
+    folder = shared / "data" / "telemetry" / "evtx-attack-samples" / "Execution"
+    (source,) = telemetry.sources([str(folder / "rogue_msi_url_1040_1042.evtx.zst")])
+    detections, alerts = rogue(source, against, "officemysuppbox.com", expires_at)
+    assert [(alert.machine, alert.detection_count) for alert in alerts] == [("user-pc", count)] * (count > 0)
+    # EventRecordID 3734 and 3735, by their golden ids.
+    golden = {"f31fbbcbd2311fad1701fa115b14e73b", "98b65d4b051e4eb3bf8626166402a608"}
+    assert {item.event_id for item in detections} == (golden if count else set())
+    assert len(detections) == count
 
 
 # Story 3: Feed morning
@@ -229,20 +258,24 @@ def in_script_bodies(detections: Iterable[Detection]) -> int:
 
 
 @pytest.mark.full
-def test_a_version_number_opens_no_alert(made: Made, version_lines: dict[str, list[str]]) -> None:
+def test_a_version_number_opens_no_alert(
+    made: Made, against: Against, version_lines: dict[str, list[str]]
+) -> None:
     assert sum(map(len, version_lines.values())) == 728
-    matcher = ReferenceMatcher([indicator(IndicatorType.IP_ADDRESS, VERSION, definition=FEED)])
+    matcher = against([indicator(IndicatorType.IP_ADDRESS, VERSION, definition=FEED)])
     detections, alerts = scan([made(file, lines) for file, lines in version_lines.items()], matcher)
     assert alerts == []
     assert in_script_bodies(detections) == 5
 
 
-def test_a_public_suffix_is_warned_about_and_what_lies_below_still_alerts(made: Made) -> None:
+def test_a_public_suffix_is_warned_about_and_what_lies_below_still_alerts(
+    made: Made, against: Against
+) -> None:
     warned: list[str] = []
     rows = [
         FeedRow(number, IndicatorType.DOMAIN_NAME, name) for number, name in enumerate((SUFFIX, BELOW), 1)
     ]
-    matcher = ReferenceMatcher(as_feed(rows, warned))
+    matcher = against(as_feed(rows, warned))
     assert [warning.split(":")[0] for warning in warned] == [f"{SUFFIX} is a public suffix"]
     for query in (BELOW, f"{BELOW.upper()}.", f"login.{BELOW}"):
         _, alerts = scan([made("dns.log", [dns_event(query)])], matcher)
@@ -267,12 +300,13 @@ def dns_event(query: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_feed_morning(made: Made, shared: Path) -> None:
+def test_feed_morning(made: Made, against: Against, shared: Path) -> None:
     """All of all.csv as a feed, nothing excluded, over the whole Windows set."""
     data, warned = shared / "data", list[str]()
     rows = feeds.read(str(data / "indicators" / "all.csv.zst"))
-    matcher = ReferenceMatcher(as_feed(rows, warned))
-    assert len(matcher) > 3_300_000
+    indicators = list(as_feed(rows, warned))
+    assert len(indicators) > 3_300_000
+    matcher = against(indicators)
     assert f"{SUFFIX} is a public suffix" in {warning.split(":")[0] for warning in warned}
 
     windows = data / "telemetry" / "security-datasets" / "atomic" / "windows"
@@ -291,13 +325,11 @@ def test_feed_morning(made: Made, shared: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn(shared: Path) -> ReferenceMatcher:
-    return ReferenceMatcher(as_feed(feeds.read(str(shared / "data" / "indicators" / "drawn.csv")), []))
+def drawn(shared: Path, against: Against) -> engine.Engine:
+    return against(as_feed(feeds.read(str(shared / "data" / "indicators" / "drawn.csv")), []))
 
 
-def ids(
-    sources: Iterable[telemetry.Source], matcher: ReferenceMatcher
-) -> tuple[frozenset[str], frozenset[str]]:
+def ids(sources: Iterable[telemetry.Source], matcher: engine.Engine) -> tuple[frozenset[str], frozenset[str]]:
     detections, alerts = scan(sources, matcher)
     assert len({item.id for item in detections}) == len(detections)
     assert sum(alert.detection_count for alert in alerts) == sum(item.raises for item in detections)
@@ -318,7 +350,7 @@ MIXED = (
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(2))
 def test_shuffled_and_repeated_lines_give_the_same_ids(
-    made: Made, shared: Path, drawn: ReferenceMatcher, seed: int
+    made: Made, shared: Path, drawn: engine.Engine, seed: int
 ) -> None:
     """Each file shuffled for itself, a quarter of its lines twice, the files in any order."""
     chance = random.Random(seed)
@@ -337,7 +369,7 @@ def test_shuffled_and_repeated_lines_give_the_same_ids(
 
 @pytest.mark.full
 def test_suricata_elements_in_any_order_and_form_give_the_same_ids(
-    made: Made, shared: Path, drawn: ReferenceMatcher
+    made: Made, shared: Path, drawn: engine.Engine
 ) -> None:
     """As the published JSON arrays, and as shuffled NDJSON."""
     folder = shared / "data" / "telemetry" / "suricata-sample-data" / "samples"
@@ -355,7 +387,7 @@ STREAMS = ("analyzer", "dns", "known_hosts", "notice", "ntp", "rdp", "ssl", "sys
 
 @pytest.mark.full
 @pytest.mark.parametrize("stream", STREAMS)
-def test_zeek_json_and_tsv_give_the_same_ids(shared: Path, drawn: ReferenceMatcher, stream: str) -> None:
+def test_zeek_json_and_tsv_give_the_same_ids(shared: Path, drawn: engine.Engine, stream: str) -> None:
     """Under one name of their source, which is the machine where a line has no endpoint (x509)."""
     folder = shared / "data" / "telemetry" / "zed-sample-data"
     forms = folder / "zeek-json" / f"{stream}.json.zst", folder / "zeek-default" / f"{stream}.log.zst"

@@ -350,7 +350,7 @@ def test_every_route_asks_for_a_role(service: Local, row: Row) -> None:
     reply = service.client(access)(row.method, path)
     assert (reply.status, reply.error["code"]) == (403, "Forbidden")
     for role in row.roles:
-        assert service.client(add_access(service.store, str(uuid4()), (role,)))(
+        assert service.client(add_access(service.store, str(uuid4()), (role, *row.also)))(
             row.method, path
         ).status not in (401, 403)
 

@@ -1,7 +1,5 @@
 """Indicia: custom threat intelligence, hosted by you."""
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from indicia.lookup import Index

@@ -100,6 +100,8 @@ class Scanned:
     malformed: int = 0
     unreadable: int = 0
     """Sources that could not be read at all."""
+    damaged: int = 0
+    """Sources that break off or are damaged in part: what could be read of them was."""
     changed: int = 0
     """Sources that were rewritten, cut or replaced while they were read."""
     grown: int = 0
@@ -133,7 +135,7 @@ class Scanned:
         return {*self.earlier.values(), *(alert.definition.severity for alert in self.alerts.values())}
 
 
-_TALLY = ("sources", "events", "malformed", "outside", "timeless")
+_TALLY = ("sources", "events", "malformed", "damaged", "outside", "timeless")
 """What counts up to the last piece that is done. A file that changed is read anew by another run."""
 _STORED = ("recorded", "opened", "reopened")
 """What counts up to the last commit."""
@@ -173,6 +175,8 @@ class _Scan:
         self._last = time.monotonic()
         self._fault: InputError | MissingExtra | None = None
         """Of the file that is being read."""
+        self._damaged = False
+        """Whether that file is known not to be whole."""
 
     def run(self) -> None:
         self._cut()
@@ -221,6 +225,9 @@ class _Scan:
         done.malformed += len(batch.malformed) + batch.unlisted
         done.outside += batch.outside
         done.timeless += batch.timeless
+        if batch.damaged and not self._damaged:
+            self._damaged = True
+            done.damaged += 1
         for what in batch.malformed:
             watch.malformed(what)
         for detection in batch.detections:
@@ -276,7 +283,7 @@ class _Scan:
             self._finished[key] = batch.lines
             self._tally = {name: getattr(self._done, name) for name in _TALLY}
         if self._is_end(batch.piece):
-            self._fault = None
+            self._fault, self._damaged = None, False
 
     def _is_end(self, number: int) -> bool:
         """Whether the piece is the last one of its file."""
@@ -287,7 +294,7 @@ class _Scan:
             self._done.unreadable += 1
             self._watch.unreadable(self._fault)
             return
-        self._done.sources += 1
+        self._done.sources += not self._damaged
         if change is not None:
             self._done.grown += change is Change.GREW
             self._done.changed += change is Change.OTHER
@@ -369,6 +376,8 @@ class Loaded:
     added: int = 0
     known: int = 0
     """Rows whose indicator the definition had already, or that the file repeats."""
+    broken: bool = False
+    """The file breaks off: what came before counts."""
     finished: bool = False
 
 
@@ -402,7 +411,10 @@ def check(job: LoadJob, watch: LoadWatch, done: Loaded) -> None:
 
 
 def _indicators(job: LoadJob, watch: LoadWatch, done: Loaded, start: int) -> Iterator[Indicator]:
-    for row in feeds.read(job.path, job.format, watch.progress):
+    def breaks_off() -> None:
+        done.broken = True
+
+    for row in feeds.read(job.path, job.format, watch.progress, broken=breaks_off):
         done.rows += 1
         if done.rows <= start:
             done.skipped += 1

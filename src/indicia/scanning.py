@@ -89,6 +89,8 @@ class Batch:
     malformed: list[Malformed] = field(default_factory=list)
     unlisted: int = 0
     """Malformed lines beyond LISTED."""
+    damaged: bool = False
+    """Whether something malformed was the stream itself."""
     detections: list[Detection] = field(default_factory=list)
     outside: int = 0
     """Events that met an indicator and that `Plan.keep` left out."""
@@ -208,6 +210,7 @@ class _Reader:
         self._batch.detections += found
 
     def _malformed(self, what: Malformed) -> None:
+        self._batch.damaged |= what.damage
         if len(self._batch.malformed) < LISTED:
             self._batch.malformed.append(what)
         else:

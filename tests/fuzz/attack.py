@@ -16,26 +16,57 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fuzz.plugin import PATH  # first: the build that the environment names
-
 from fuzz.build import load
+from fuzz.plugin import PATH  # first: the build that the environment names
 from indicia.match import compiler
 from indicia.match.engine import Sieve, _Room
 from indicia.match.index import Index
-from indicia.match.kernel import kernel
+from indicia.match.kernel import kernel as built
 from test_engine import GLUE, SETS, SPELLINGS, VALUE_TEXTS
 
+kernel: Any = built
 _libc = ctypes.CDLL(None)
 _libc.malloc.restype = ctypes.c_void_p
 _libc.malloc.argtypes = [ctypes.c_size_t]
 _libc.free.argtypes = [ctypes.c_void_p]
 PAIRS = 2 * kernel.SLACK
 """The fewest that `scan` takes."""
+COUNTS = 1 << 24
+"""Bytes of counts that `grams` wants."""
+
+
+PIECES = (
+    *(
+        b"a",
+        b"a.",
+        b"0.",
+        b":",
+        b"1:",
+        b"ab-",
+        b"\xc3\xa9",
+        b"\\u0065",
+        b"%41",
+        b"\\\\",
+        b"&a",
+        b"\n",
+        b"\x0b",
+    ),
+    *(
+        b"evil.example.",
+        b"evil.example ",
+        b"192.0.2.77-",
+        b"2001:db8:5::",
+        b"</x>&#1;",
+        b"\xe2\x84\xaa",
+        b"vil.exa",
+    ),
+)
+"""What makes one token, or much of one kind, where it is repeated."""
 
 
 class Exact:
@@ -104,11 +135,8 @@ class Draw:
 
     def long_run(self) -> bytes:
         """What makes one token, or much of one kind, longer than any buffer inside."""
-        piece = self.one(
-            b"a", b"a.", b"0.", b":", b"1:", b"ab-", b"\xc3\xa9", b"\\u0065", b"%41", b"\\\\", b"&a", b"evil.example.",
-            b"evil.example ", b"\n", b"192.0.2.77-", b"2001:db8:5::", b"\x0b", b"</x>&#1;", b"\xe2\x84\xaa", b"vil.exa",
-        )  # fmt: skip
-        return bytes(piece) * self.size(6000)
+        piece = self.chance.choice(PIECES)
+        return piece * self.size(6000)
 
     def data(self) -> bytes:
         chance = self.chance
@@ -132,7 +160,9 @@ class Draw:
             if kind == 0:
                 del made[place : place + self.size(80)]
             elif kind == 1:
-                made[place:place] = chance.choice([b"\\", b"%", b"&", b":", b".", b"\xff", b"\n", b"\\u00", b"\0"])
+                made[place:place] = chance.choice(
+                    [b"\\", b"%", b"&", b":", b".", b"\xff", b"\n", b"\\u00", b"\0"]
+                )
             elif kind == 2 and place < len(made):
                 made[place] ^= 1 << chance.randrange(8)
             else:
@@ -163,7 +193,11 @@ def scan(bench: Bench, blocks: Exact) -> None:
     data = draw.data()
     start = draw.one(0, draw.chance.randint(0, len(data)))
     end = draw.one(len(data), draw.chance.randint(start, len(data)))
-    scratch, pairs, odd = draw.one(0, draw.size(3 * len(data) + 3), 200_000), PAIRS + draw.size(9000), draw.one(False, True)
+    scratch, pairs, odd = (
+        draw.one(0, draw.size(3 * len(data) + 3), 200_000),
+        PAIRS + draw.size(9000),
+        draw.one(False, True),
+    )
     given, own = blocks.of(data), blocks.of(bytes(index.data))
     layout = blocks.of(index.layout)
     results = []
@@ -193,7 +227,9 @@ def damaged(bench: Bench, blocks: Exact) -> None:
     data, out = draw.data(), blocks.room(16 * PAIRS).cast("Q")
     given = [blocks.of(own), blocks.of(layout), blocks.of(data)]
     try:
-        count, reached = kernel.scan(*given, 0, len(data), out, blocks.room(draw.size(9000)), draw.one(False, True))
+        count, reached = kernel.scan(
+            *given, 0, len(data), out, blocks.room(draw.size(9000)), draw.one(False, True)
+        )
     except ValueError:
         return
     assert count <= PAIRS
@@ -216,7 +252,9 @@ def values(bench: Bench, blocks: Exact) -> None:
     given = [blocks.of(bytes(index.data)), blocks.of(index.layout), blocks.of(b"".join(texts)), offsets]
     width = 4 if kind == "I" else 8
     try:
-        found, done = kernel.scan_values(*given, width, first, count, out, blocks.room(9000), draw.one(False, True))
+        found, done = kernel.scan_values(
+            *given, width, first, count, out, blocks.room(9000), draw.one(False, True)
+        )
     except ValueError:
         return
     assert found <= PAIRS
@@ -282,7 +320,7 @@ def building(bench: Bench, blocks: Exact) -> None:
     hashes = blocks.room(8 * draw.size(40))
     bitmap = blocks.zeros(draw.one(1 << max(bits - 3, 0) & 0xFFFFFF, draw.size(9000)))
     try:
-        mask = kernel.grams(seed, bits, blocks.of(pieces), hashes, bitmap, bench_counts(blocks))
+        mask = kernel.grams(seed, bits, blocks.of(pieces), hashes, bitmap, blocks.zeros(COUNTS))
         assert mask in range(1 << 9)
     except ValueError:
         pass
@@ -291,21 +329,20 @@ def building(bench: Bench, blocks: Exact) -> None:
     rooms = [blocks.zeros(8 * draw.one(count + 16, draw.size(400))) for _ in range(2)]
     groups = blocks.zeros(4 * draw.one(count + count // 2 + 16, draw.size(300)))
     try:
-        used = kernel.fill(blocks.of(array("Q", drawn)).cast("Q"), blocks.room(16 * count).cast("Q"), *rooms, groups)
+        used = kernel.fill(
+            blocks.of(array("Q", drawn)).cast("Q"), blocks.room(16 * count).cast("Q"), *rooms, groups
+        )
         assert used <= len(groups) // 4
     except ValueError:
         pass
     key = draw.chance.randbytes(draw.size(100))
     kernel.hash_of(seed, draw.chance.randrange(8), blocks.of(key))
-    try:
-        kernel.net_of(seed, blocks.of(draw.chance.randbytes(draw.one(4, 16, draw.size(20)))), draw.chance.randrange(-2, 140))
-    except ValueError:
-        pass
-
-
-def bench_counts(blocks: Exact) -> memoryview:
-    """The 16 MiB of counts that `grams` wants."""
-    return blocks.zeros(1 << 24)
+    with suppress(ValueError):
+        kernel.net_of(
+            seed,
+            blocks.of(draw.chance.randbytes(draw.one(4, 16, draw.size(20)))),
+            draw.chance.randrange(-2, 140),
+        )
 
 
 ROUNDS: Sequence[tuple[Callable[[Bench, Exact], None], int]] = (
@@ -331,7 +368,9 @@ def main(seconds: float, seed: int, scalar: str) -> None:
                     raise
             done[function.__name__] += 1
             number += 1
-    print(f"seed {seed}, {PATH}: {number} rounds in {time.monotonic() - began:.0f} s: {dict(done)}", flush=True)
+    print(
+        f"seed {seed}, {PATH}: {number} rounds in {time.monotonic() - began:.0f} s: {dict(done)}", flush=True
+    )
 
 
 if __name__ == "__main__":

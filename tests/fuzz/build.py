@@ -15,7 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src" / "indicia" / "match" / "_kernel.c"
 KERNEL = "INDICIA_TEST_KERNEL"
 """Names the build that a process takes instead of the installed one (`plugin.py`)."""
-SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZE = (
+    "-O1",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
 SCALAR = ("-O2", "-DINDICIA_SCALAR")
 
 
@@ -41,7 +47,7 @@ def load(path: str, name: str = "indicia.match._kernel") -> ModuleType:
 
 
 def sanitized_environment(kernel: Path) -> dict[str, str]:
-    """What a process needs that takes a sanitized build: the sanitizer first, and none of Python's own pools."""
+    """What a process needs that takes a sanitized build: the sanitizers first, no pools of Python's own."""
     libraries = [
         subprocess.run(["cc", f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout
         for name in ("libasan.so", "libubsan.so")

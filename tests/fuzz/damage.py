@@ -18,9 +18,8 @@ from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fuzz.plugin import PATH  # first: the build that the environment names
-
 from fuzz.attack import Draw
+from fuzz.plugin import PATH  # first: the build that the environment names
 from indicia.errors import InputError, MalformedFile
 from indicia.match import compiler
 from indicia.match.engine import IndexMatcher, Sieve
@@ -37,7 +36,21 @@ OBSERVABLES = [
     for _, text in VALUES
     if (value := canonical(kind, text)) is not None
 ]
-_ODD_NUMBERS = (0, 1, -1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 2**64, "7", None, 1.5, [], True)
+_ODD_NUMBERS: tuple[object, ...] = (
+    0,
+    1,
+    -1,
+    2**31,
+    2**32 - 1,
+    2**63,
+    2**64 - 1,
+    2**64,
+    "7",
+    None,
+    1.5,
+    [],
+    True,
+)
 
 
 def places(data: bytes) -> Places:
@@ -168,11 +181,13 @@ def main(files: int, seed: int) -> None:
             except InputError:
                 ends["refused"] += 1
             except BaseException:
-                what = f"seed {seed}, file {number}: {damage.__name__}, checksums {'right' if right else 'as they came'}"
-                print(what, flush=True)
+                sums = "right" if right else "as they came"
+                print(f"seed {seed}, file {number}: {damage.__name__}, checksums {sums}", flush=True)
                 raise
     shown = ", ".join(f"{count} {end}" for end, count in ends.most_common())
-    print(f"seed {seed}, {PATH}: {files} damaged files in {time.monotonic() - began:.0f} s: {shown}", flush=True)
+    print(
+        f"seed {seed}, {PATH}: {files} damaged files in {time.monotonic() - began:.0f} s: {shown}", flush=True
+    )
 
 
 if __name__ == "__main__":

@@ -77,8 +77,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "imphash",
         Only.TRUTH,
-        "IMPHASH is the MD5 of the names that a program imports, which strangers share, and not of the file: it "
-        "never meets an indicator.",
+        "IMPHASH is the MD5 of the names that a program imports, which strangers share, and not of the file: "
+        "it never meets an indicator.",
         is_imphash,
     ),
     Rule(

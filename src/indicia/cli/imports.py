@@ -13,13 +13,14 @@ import click
 
 from indicia.cli.faults import Faults
 from indicia.cli.session import Session, pass_session, store_options
-from indicia.cli.show import as_json, counted, say
+from indicia.cli.show import as_json, complain, counted, say
 from indicia.model import DetectionFunction
 
 if TYPE_CHECKING:
     from indicia.road import LoadJob, LoadWatch
     from indicia.store import TenantStore
 
+INPUT = 2
 INTERRUPTED = 130
 FORMATS = ("csv", "ndjson", "list", "text")
 """Those of `indicia.feeds`, which takes too long to import for a help text; a test compares them."""
@@ -67,6 +68,7 @@ def command(session: Session, /, tenant: str | None, json_asked: bool, **given: 
     NDJSON with the same keys, plain lists with a value a line, and any text, in which evil[.]example and
     hxxp:// are read as they are meant. Files may be compressed (.gz, .zst). Rows that cannot be used are
     told on stderr with file and number and do not stop the others.
+    Of a file that breaks off, what came before is imported, and the exit code is 2.
 
     What the definition has already is not added again, so a second import of a file changes nothing. One
     that was interrupted goes on where it was when it is given again.
@@ -113,7 +115,12 @@ class _Run:
         if not interrupted and self._done.rows == self._done.faults:
             raise InputError("holds no indicator that can be used", place=self._options.file)
         self._show(interrupted=interrupted)
-        return INTERRUPTED if interrupted else 0
+        if interrupted:
+            return INTERRUPTED
+        if self._done.broken:
+            what = "would be" if self._options.dry_run else "is"
+            complain(f"{self._options.file}: breaks off; what came before {what} stored. Get the whole file")
+        return INPUT if self._done.broken else 0
 
     def _refuse_faults(self) -> None:
         from indicia import road

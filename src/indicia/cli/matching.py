@@ -114,7 +114,9 @@ def own_list(asked: Asked) -> list[Indicator]:
     path = str(asked.indicators)
     group_by = GroupBy(asked.group_by.capitalize()) if asked.group_by else None
     own = OwnList("Indicators" if path == "-" else Path(path).name, group_by=group_by)
-    found = own.indicators(feeds.read(path))
+    broken: list[str] = []
+    rows = feeds.read(path, broken=lambda: broken.append(path))
+    found = own.indicators(rows)
     faults = Faults("rows that cannot be used")
     for fault in own.faults:
         faults(path, *fault)
@@ -123,6 +125,8 @@ def own_list(asked: Asked) -> list[Indicator]:
     for line, note in own.warnings:
         notes(path, line, f"warning: {note}")
     notes.close()
+    if broken:
+        raise InputError("breaks off; get the whole list", place=path)
     if own.faults and asked.strict:
         raise InputError(f"{counted(len(own.faults), 'row')} cannot be used", place=path)
     if not found:

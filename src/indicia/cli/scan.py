@@ -126,8 +126,8 @@ def command(session: Session, /, json_asked: bool, **given: object) -> int:
     often the same events are scanned. Malformed lines are told on stderr with file and number. Of a file
     that grows meanwhile, what it held at the start is read, and that it grew is said.
 
-    Exit code: 0 nothing raised, 1 something raised, 2 wrong usage or input, files that cannot be read or
-    were rewritten meanwhile, or malformed lines with --strict.
+    Exit code: 0 nothing raised, 1 something raised, 2 wrong usage or input, files that cannot be read,
+    break off, are damaged in part or were rewritten meanwhile, or malformed lines with --strict.
     """
     from indicia import telemetry
     from indicia.cli import saving

@@ -146,6 +146,8 @@ class Run:
         ]
         if done.unreadable:
             parts.append(f"{counted(done.unreadable, 'file')} not read")
+        if done.damaged:
+            parts.append(f"{counted(done.damaged, 'file')} read in part only")
         if done.changed:
             parts.append(f"{counted(done.changed, 'file')} changed meanwhile")
         text = f"{'Interrupted after ' if interrupted else ''}{', '.join(parts)}, {seconds:.1f} s."
@@ -184,7 +186,7 @@ class Run:
     def _code(self) -> int:
         done = self._done
         loose = self._options.strict and (done.malformed or done.grown)
-        if done.unreadable or done.changed or loose:
+        if done.unreadable or done.damaged or done.changed or loose:
             return INPUT
         return RAISED if any(self._fails(severity) for severity in done.severities) else 0
 

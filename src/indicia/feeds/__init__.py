@@ -34,17 +34,21 @@ __all__ = ["FORMATS", "FeedFault", "FeedRow", "digest", "read"]
 
 
 def read(
-    path: str, format: str | None = None, progress: Callable[[int], None] | None = None
+    path: str,
+    format: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    *,
+    broken: Callable[[], None] = lambda: None,
 ) -> Iterator[FeedRow | FeedFault]:
     """Every row of a file (`-`: standard input) in one of FORMATS; found by its look where none is named.
 
-    `progress` hears of bytes read from the disk. Raises InputError where the file cannot be opened, and
+    `progress` hears of bytes read from the disk, `broken` of a file that breaks off (its row is a fault). Raises InputError where the file cannot be opened, and
     MalformedFile where its head cannot be of the format (a CSV without its columns).
     """
     if format is not None and format not in FORMATS:
         raise InputError(f"there is no format {format!r}; known: {', '.join(FORMATS)}", place=path)
     with _source(path).open(progress) as stream:
-        head, everything = first_of(lines(stream))
+        head, everything = first_of(lines(stream, broken))
         try:
             yield from _rows(format or _guess(head), everything)
         except InputError as error:

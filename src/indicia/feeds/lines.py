@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import BinaryIO, NamedTuple
 
@@ -28,11 +28,15 @@ class Line(NamedTuple):
     """Why the line cannot be used."""
 
 
-def lines(stream: BinaryIO) -> Iterator[Line]:
+def _nobody() -> None:
+    """Hears it."""
+
+
+def lines(stream: BinaryIO, broken: Callable[[], None] = _nobody) -> Iterator[Line]:
     """UTF-8, or the UTF-16 that a byte order mark announces. Line ends: LF, CR LF.
 
     What is not valid in the encoding, what is too long, and a compressed stream that breaks off are
-    faults; after the last of these nothing follows.
+    faults; `broken` hears of the last of these, after which nothing follows.
     """
     number, raw = 0, _pieces(stream)
     while True:
@@ -42,6 +46,7 @@ def lines(stream: BinaryIO) -> Iterator[Line]:
         except StopIteration:
             return
         except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zstandard.ZstdError) as error:
+            broken()
             yield Line(number, "", f"the file breaks off here: {error}")
             return
         if whole:

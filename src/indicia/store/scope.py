@@ -47,6 +47,11 @@ class Scope:
         self._purges: Sequence[_Purge] | None = None
 
     @property
+    def tenant_id(self) -> int:
+        """Whose rows they are."""
+        return self._tenant_id
+
+    @property
     def purging(self) -> bool:
         """Whether something of the tenant is deleted and not removed yet."""
         return bool(self._pending())

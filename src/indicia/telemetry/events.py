@@ -11,7 +11,7 @@ from indicia.errors import InputError, MissingExtra
 from indicia.identity import lower
 from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
 from indicia.telemetry import columns, families, texts
-from indicia.telemetry.lines import Selection
+from indicia.telemetry.lines import STREAM, Selection
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, read
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
@@ -35,7 +35,10 @@ class Malformed:
 
     source: str
     line: int
+    """0 where the stream as a whole is meant, or the first element of a JSON array."""
     reason: str
+    damage: bool = False
+    """Not one record: the stream breaks off, is damaged in part, or is of no known form."""
 
 
 def events(
@@ -57,7 +60,7 @@ def events(
     named = _named(schema)
 
     def report(line: int, reason: str) -> None:
-        malformed(Malformed(source.name, line, reason))
+        malformed(Malformed(source.name, max(line, 0), reason, damage=line == STREAM))
 
     try:
         with source.open(progress) as stream:

@@ -217,8 +217,8 @@ def sources(paths: Sequence[str]) -> list[Source]:
     its members.
 
     Of a folder, in the order of names: what begins with a dot, links to folders, and what is no file
-    (sockets, pipes) is left out. A pipe that is named itself is read. Raises InputError that names what is
-    not there or cannot be read.
+    (sockets, pipes) is left out. A pipe that is named itself is read. What below a folder cannot be looked
+    into is a source whose `fault` says why. Raises InputError that names what is not there.
     """
     found, seen = list[Source](), set[str]()
     for given in paths:
@@ -228,8 +228,10 @@ def sources(paths: Sequence[str]) -> list[Source]:
             continue
         try:
             for path in _expand(given):
-                real = os.path.realpath(path)
-                found += () if real in seen else _sources_of(path)
+                place = path if isinstance(path, Path) else path.name
+                real = os.path.realpath(place)
+                if real not in seen:
+                    found += _sources_of(path) if isinstance(path, Path) else [path]
                 seen.add(real)
         except OSError as error:
             place = error.filename if isinstance(error.filename, str) else given
@@ -260,10 +262,11 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
     return (found.st_size, found.st_mtime_ns, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
-def _expand(given: str) -> Iterator[Path]:
+def _expand(given: str) -> Iterator[Path | Source]:
+    """Files, and what cannot be looked into as sources that say so."""
     path = Path(given)
     if path.is_dir():
-        below = sorted(_below(path))
+        below = _sorted_below(path)
         if not below:
             raise InputError("the folder holds no files", place=given)
         yield from below
@@ -271,7 +274,7 @@ def _expand(given: str) -> Iterator[Path]:
         yield path
     elif matched := sorted(filter(_is_there, glob.glob(given, recursive=True))):  # noqa: PTH207 - hidden stay out
         for name in matched:
-            yield from sorted(_below(Path(name))) if Path(name).is_dir() else (Path(name),)
+            yield from _sorted_below(Path(name)) if Path(name).is_dir() else (Path(name),)
     else:
         raise InputError("there is no such file, folder or glob", place=given)
 
@@ -280,13 +283,24 @@ def _is_there(name: str) -> bool:
     return Path(name).exists()  # a link may lead nowhere
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, onerror=_refuse):
+def _sorted_below(folder: Path) -> list[Path | Source]:
+    return sorted(_below(folder), key=lambda one: one if isinstance(one, Path) else Path(one.name))
+
+
+def _below(folder: Path) -> Iterator[Path | Source]:
+    lost: list[Source] = []
+    for place, folders, names in os.walk(folder, onerror=lambda error: lost.append(_lost(error, folder))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and (path := Path(place, name)).is_file():
-                yield path
+            path = Path(place, name)
+            try:
+                if not name.startswith(".") and path.is_file():
+                    yield path
+            except OSError as error:  # of a folder whose names can be read, and nothing else
+                lost.append(_lost(error, path))
+    yield from lost
 
 
-def _refuse(error: OSError) -> None:
-    raise error
+def _lost(error: OSError, otherwise: Path) -> Source:
+    path = Path(error.filename) if isinstance(error.filename, str) else otherwise
+    return Source(str(path), path, 0, fault=f"cannot be read: {error.strerror or error}")

@@ -5,6 +5,7 @@ serve      the process: socket, TLS, signals
 api/       the TI API: the route table, and its handlers by noun
 token      the token endpoints; grants: who is given a token; refusals: how a no is worded
 discovery  what clients discover about the token endpoints
+siem       detections as SIEM tools pull them
 openapi    what is served beside OData, as an OpenAPI document
 jwks       fetching the keys of external issuers
 gate       who is calling: the token of a request, and whether it still holds

@@ -15,7 +15,7 @@ from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.settings import Settings
 from indicia.store import Store
-from indicia.web import openapi
+from indicia.web import openapi, siem
 from indicia.web.api.dispatch import TiApi
 from indicia.web.discovery import Discovery
 from indicia.web.gate import Gate, external_issuers, issuer_of
@@ -34,12 +34,14 @@ def create(settings: Settings, store: Store) -> Starlette:
         await run_in_threadpool(store.signing_keys)
         return Response(encode({"status": "ok", "version": __version__}), media_type="application/json")
 
-    api = TiApi(settings, Gate(store, issuer, external_issuers(settings)))
+    gate = Gate(store, issuer, external_issuers(settings))
+    api = TiApi(settings, gate)
     application = Starlette(
         routes=[
             _First(api),
             Route("/health", health),
             openapi.route(),
+            siem.Pull(gate).route(),
             *TokenEndpoint(grants, issuer).routes(),
             *Discovery(grants, issuer).routes(),
         ],

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from indicia import __version__
 from indicia.odata.format import encode
-from indicia.web import refusals
+from indicia.web import refusals, siem
 
 Node = Mapping[str, Any]
 _JSON = "application/json"
@@ -87,6 +87,15 @@ def _paths() -> dict[str, Node]:
             f"/{{tenant}}/oauth2/{path}": _of_tenant("Nobody signs in here", refused)
             for path in ("authorize", "v2.0/authorize")
         },
+        "/api/alerts": _get(
+            "Detections as SIEM tools pull them",
+            {
+                "200": _answer("Detections, the oldest first", "Detections"),
+                **{code: _answer(words, "ODataError") for code, words in _PULL_REFUSED.items()},
+                **_UNUSABLE,
+            },
+            *({"name": name, "in": "query", "schema": kind} for name, kind in _PULL.items()),
+        ),
         "/error": _get(
             "What to do about a refusal",
             {"200": _answer("The explanation", "Explanation"), "404": _answer("There is none", "Anything")},
@@ -148,6 +157,19 @@ _TENANT: Node = {
 _CREDENTIALS = _texts(
     "client_id", "client_secret", "client_assertion", "client_assertion_type", "refresh_token"
 )
+_PULL: Mapping[str, Node] = {
+    "sinceTimeUtc": _TEXT,
+    "untilTimeUtc": _TEXT,
+    "ago": {"type": "string", "example": "PT10M"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": siem.LIMIT},
+    "machinegroups": _TEXT,
+}
+_PULL_REFUSED = {
+    "400": "A parameter is wrong",
+    "401": "No token, or one that does not hold",
+    "403": "The token lacks the role Alert.Read or Alert.ReadWrite",
+    "501": "Machines have no groups here",
+}
 _GRANT: Node = {"type": "string", "enum": ["client_credentials", "refresh_token"]}
 _NUMBER: Node = {"type": "integer"}
 _LIST: Node = {"type": "array", "items": _TEXT}
@@ -186,6 +208,11 @@ _SCHEMAS: dict[str, Node] = {
             "token_endpoint_auth_methods_supported": _LIST,
         }
     ),
+    "Detections": {
+        "type": "array",
+        "items": _object(_texts("AlertId", "FullId", "AlertTitle", "IocValue", "LastProcessedTimeUtc")),
+    },
+    "ODataError": _object({"error": _object(_texts("code", "message"), target=_TEXT)}),
     "Keys": _object({"keys": {"type": "array", "items": _object(_texts("kty", "kid", "n", "e", "alg"))}}),
     "Explanation": _object({"code": _TEXT, "explanation": {"enum": list(refusals.EXPLAINED.values())}}),
 }
