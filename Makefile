@@ -60,7 +60,7 @@ format: setup ## let ruff write the format and sort the imports
 	$(BIN)/python -m ruff format $(CODE)
 
 .PHONY: bench
-bench: setup ## the figures of docs/figures.md, measured on this machine
+bench: $(VENV)/.ready-bench ## the figures of docs/figures.md, measured on this machine; installs the peers
 	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 .PHONY: clean

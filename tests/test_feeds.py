@@ -15,10 +15,10 @@ import zstandard
 
 from indicia import feeds
 from indicia.errors import InputError, MalformedFile
-from indicia.feeds import FeedFault, FeedRow, rows
+from indicia.feeds import FeedFault, FeedRow, make, rows
 from indicia.feeds.csv import escape, unescape
 from indicia.feeds.lines import LIMIT
-from indicia.model import DetectionFunction, IndicatorType
+from indicia.model import AlertDefinition, Category, DetectionFunction, IndicatorType, Severity
 
 MD5 = "0123456789abcdef0123456789abcdef"
 SHA1 = f"{MD5}01234567"
@@ -459,6 +459,46 @@ def texts(path: Path, text: str) -> list[tuple[str, str]]:
 )
 def test_values_stand_inside_a_text(file: Path, text: str, values: list[tuple[str, str]]) -> None:
     assert texts(file, text) == values
+
+
+def test_what_was_defanged_on_purpose_is_taken_whatever_its_end(file: Path) -> None:
+    text = "no.example, not.invalid, evil[.]example and a.bad[.]corp (dot) internal, hxxp://x[.]test/a"
+    assert texts(file, text) == [
+        ("DomainName", "evil.example"),
+        ("DomainName", "a.bad.corp.internal"),
+        ("Url", "http://x.test/a"),
+    ]
+    long = "a." * 200_000 + "\n" + "a" * 400_000 + "\n" + "[.]a" * 100_000
+    assert len(texts(file, long)) <= 1, "and it takes no time"
+
+
+def test_what_may_be_no_indicator_has_a_warning(file: Path) -> None:
+    read = got(file, "Agent 1.2.3.4 wrote readme.txt; 192[.]0[.]2[.]7, 198.51.100.0/24, evil[.]exe\n", "text")
+    warned = {row.value for row in read.rows if row.warning}
+    assert warned == {"1.2.3.4", "readme.txt"}
+    assert {row.value for row in read.rows} == {*warned, "192.0.2.7", "198.51.100.0/24", "evil.exe"}
+    owner = AlertDefinition(uid="u", name="n", title="t", severity=Severity.LOW, category=Category.GENERAL)
+    _, warnings = make.indicator(read.rows[0], owner, make.Choice())
+    assert warnings == ("1.2.3.4 stands undefanged in a text; it may be a version",)
+
+
+@pytest.mark.parametrize("above", ["indicators of March", "evil.example.com"])
+def test_a_header_below_other_lines_is_refused(file: Path, above: str) -> None:
+    content = f"{above}\ntype,value\nDomainName,evil.example\n"
+    with pytest.raises(MalformedFile, match=r"line 2 is the header of a CSV: .* --format "):
+        got(file, content)
+    assert got(file, content.replace(",evil.example\n", ",evil.example.com\n"), "text").rows
+    assert got(file, f"# {above}\n{content.partition(chr(10))[2]}").values == [("DomainName", "evil.example")]
+
+
+def test_which_format_was_found_and_that_a_file_breaks_off_is_heard(file: Path) -> None:
+    heard: list[str] = []
+    file.write_bytes(gzip.compress(b"evil.example\n" * 9)[:-4])
+    found = list(feeds.read(str(file), taken=heard.append, broken=lambda: heard.append("broken")))
+    assert heard == ["broken", "list"]
+    assert isinstance(found[-1], FeedFault)
+    list(feeds.read(str(file), "text", taken=heard.append))
+    assert heard == ["broken", "list"]
 
 
 def test_a_value_of_a_text_comes_once_with_its_first_line(file: Path) -> None:

@@ -347,7 +347,7 @@ def test_forms_that_are_not_read_are_named(magic: bytes) -> None:
     found, faults = load(magic + bytes(range(256)) * 100)
     assert found == []
     assert len(faults) == 1
-    assert faults[0][0] == 0
+    assert faults[0][0] == by_line.WHOLE
 
 
 # Limits
@@ -474,7 +474,7 @@ def reads(data: bytes) -> None:
     for record in found:
         assert record.line >= 0
         assert isinstance(record.value, bytes | dict)
-    assert all(line >= 0 and reason for line, reason in faults)
+    assert all(line >= by_line.WHOLE and reason for line, reason in faults)
 
 
 @settings(max_examples=200, deadline=None)

@@ -109,6 +109,7 @@ def test_what_may_not_be_read_is_named() -> None:
     (folder / "locked").mkdir(parents=True)
     (folder / "secret.log").write_text("x\n")
     (folder / "secret.log").chmod(0)
+    (folder / "locked" / "x.log").touch()
     (folder / "locked").chmod(0)
     try:
         (secret,) = sources([str(folder / "secret.log")])
@@ -126,8 +127,13 @@ def test_what_may_not_be_read_is_named() -> None:
         with pytest.raises(InputError, match="cannot be read"):
             sources([str(folder / "locked" / "x.log")])
         (folder / "locked").chmod(0o444)  # its names can be read, and nothing else
-        assert [source.name for source in sources([str(folder)])] == [str(folder / "locked"), secret.name]
+        assert [source.name for source in sources([str(folder)])] == [
+            str(folder / "locked" / "x.log"),
+            secret.name,
+        ]
     finally:
+        (folder / "locked").chmod(0o700)
+        (folder / "locked" / "x.log").unlink()
         (folder / "locked").rmdir()
         (folder / "secret.log").unlink()
         folder.rmdir()

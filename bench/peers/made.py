@@ -6,12 +6,20 @@ import base64
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import zstandard
+
+from indicia import feeds
+from indicia.errors import InvalidValue
+from indicia.feeds import FeedRow, make
 from indicia.match import compiler
 from indicia.match.index import TYPES
-from indicia.model import AlertDefinition, Category, IndicatorType, Severity
+from indicia.model import AlertDefinition, Category, Indicator, IndicatorType, Severity
 
 DEFINITION = AlertDefinition(
     "00000000-0000-4000-8000-00000000000b", "Bench", "Bench", Severity.LOW, Category.GENERAL
@@ -19,6 +27,7 @@ DEFINITION = AlertDefinition(
 MILLION = 1_000_000
 EVERY, DENSE = 10_000, 100
 """One event in so many matches."""
+
 
 def text_of(name: str, count: int, width: int) -> str:
     """`count` times `width` characters of a-z and 2-7, the same for the same name."""
@@ -33,7 +42,7 @@ def pieces(name: str, count: int, width: int) -> list[str]:
 
 
 def addresses(name: str, count: int, listed: bool) -> list[str]:
-    """Of the reserved block, all of one width, so that none is part of another; listed ones end in odd numbers."""
+    """Of the reserved block, all of one width, so that none is part of another; listed ones end odd."""
     raw = hashlib.shake_128(name.encode()).digest(4 * count)
     odd = 101 if listed else 100
     return [
@@ -58,8 +67,8 @@ def listed(count: int) -> tuple[list[str], list[str], list[str]]:
 EVENT = (
     '{"@timestamp":"2024-03-12T%02d:%02d:%02d.%03dZ","ecs":{"version":"8.11.0"},"event":{"kind":"event",'
     '"category":["network"],"dataset":"endpoint.events.network","sequence":%d},"host":{"name":"ws-%04d",'
-    '"os":{"name":"Windows 11"}},"source":{"ip":"10.%d.%d.%d","port":%d},"destination":{"ip":"%s","port":443},'
-    '"network":{"bytes":%d,"transport":"tcp"},"dns":{"question":{"name":"%s"}},"process":{"pid":%d,"executable":'
+    '"os":{"name":"Windows 11"}},"source":{"ip":"10.%d.%d.%d","port":%d},'
+    '"destination":{"ip":"%s","port":443},"network":{"bytes":%d,"transport":"tcp"},"dns":{"question":{"name":"%s"}},"process":{"pid":%d,"executable":'
     '"C:\\\\Program Files\\\\Updates\\\\app-%s.exe","hash":{"sha256":"%s"}},"user":{"name":"u%05d"}}\n'
 )
 BATCH = 50_000
@@ -78,7 +87,9 @@ def events(size: int, every: int, planted: Sequence[Sequence[str]]) -> Iterator[
             if number % every == every // 2:
                 order = number // every
                 column = order % len(planted)
-                values[column if len(planted) > 1 else 1] = planted[column][order * 7919 % len(planted[column])]
+                values[column if len(planted) > 1 else 1] = planted[column][
+                    order * 7919 % len(planted[column])
+                ]
                 hits += 1
             second, ms = divmod(number, 1000)
             block.append(
@@ -130,6 +141,56 @@ def log(folder: Path, name: str, size: int, every: int, planted: Sequence[Sequen
                 hits += found
         count.write_text(str(hits))
     return Log(path, int(count.read_text()), path.stat().st_size)
+
+
+# Parquet
+
+FIELDS = ("destination.ip", "dns.question.name", "process.hash.sha256")
+"""Where the indicators stand."""
+
+
+def parquet(folder: Path, size: int) -> Log:
+    """The events of a log of that size as a file of 20 columns, 12 of them texts."""
+    path = folder / f"columns-{size}.parquet"
+    log_ = log(folder, "equals", size, EVERY, listed(MILLION))
+    if not path.exists():
+        import pyarrow
+        from pyarrow import parquet as files
+
+        with log_.path.open("rb") as file, files.ParquetWriter(path, pyarrow.schema(_SCHEMA)) as writer:
+            while lines := file.readlines(1 << 26):
+                rows = [_flat(msgspec.json.decode(line)) for line in lines]
+                arrays = [
+                    pyarrow.array(column, kind)
+                    for column, (_, kind) in zip(zip(*rows, strict=True), _SCHEMA, strict=True)
+                ]
+                writer.write_table(pyarrow.table(arrays, schema=pyarrow.schema(_SCHEMA)))
+    return Log(path, log_.planted, path.stat().st_size)
+
+
+def _flat(event: dict[str, Any]) -> tuple[object, ...]:
+    net, process, host = event["network"], event["process"], event["host"]
+    return (
+        event["@timestamp"], event["event"]["kind"], event["event"]["category"][0], event["event"]["dataset"],
+        host["name"], host["os"]["name"], event["source"]["ip"], event["destination"]["ip"],
+        event["dns"]["question"]["name"], process["executable"], process["hash"]["sha256"],
+        event["user"]["name"],
+        event["event"]["sequence"], event["source"]["port"], event["destination"]["port"], net["bytes"],
+        process["pid"], net["bytes"] * 2, net["bytes"] // 700, event["event"]["sequence"] % 3 == 0,
+    )  # fmt: skip
+
+
+TEXTS = (
+    "@timestamp", "event.kind", "event.category", "event.dataset", "host.name", "host.os.name", "source.ip",
+    "destination.ip", "dns.question.name", "process.executable", "process.hash.sha256", "user.name",
+)  # fmt: skip
+_NUMBERS = (
+    "event.sequence", "source.port", "destination.port", "network.bytes", "process.pid", "destination.bytes",
+    "network.packets",
+)  # fmt: skip
+_SCHEMA = [
+    *((name, "string") for name in TEXTS), *((name, "int64") for name in _NUMBERS), ("event.success", "bool"),
+]  # fmt: skip
 
 
 # Indexes
@@ -187,3 +248,41 @@ def with_patterns(function: str, count: int) -> list[str]:
     return [shapes[function].format(pattern) for pattern in patterns(function, count)]
 
 
+# The public data
+
+
+def real_index(path: Path, compiled: Path) -> None:
+    """The rows that can be used, as a feed is imported: each domain with the names below it."""
+
+    def rows() -> Iterator[Indicator]:
+        for row in feeds.read(str(path)):
+            if isinstance(row, FeedRow):
+                with suppress(InvalidValue):
+                    yield make.indicator(row, DEFINITION, make.Choice(subdomains=True))[0]
+
+    compiler.write(rows(), compiled)
+
+
+def unpacked(telemetry: Path, folder: Path, parts: tuple[str, ...], size: int) -> dict[str, int]:
+    """The files below the parts, decompressed, again under other names until there are `size` bytes."""
+    sources = [
+        path
+        for path in sorted(telemetry.rglob("*.zst"))
+        if path.relative_to(telemetry).as_posix().startswith(parts)
+    ]
+    sizes: dict[str, int] = {}
+    turn = 0
+    while sum(sizes.values()) < size:
+        for source in sources:
+            plain = source.relative_to(telemetry).with_suffix("")
+            copy = plain.with_name(f"{turn}-{plain.name}") if turn else plain
+            target = folder / copy
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with source.open("rb") as packed, target.open("wb") as file:
+                    zstandard.ZstdDecompressor().copy_stream(packed, file)
+            sizes[copy.as_posix()] = target.stat().st_size
+            if sum(sizes.values()) >= size:
+                break
+        turn += 1
+    return sizes

@@ -15,6 +15,7 @@ from pathlib import Path
 from peers.made import Log
 from peers.ways import Way
 
+
 class Wrong(Exception):
     """A way found another number of events: its speed says nothing."""
 

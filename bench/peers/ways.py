@@ -15,12 +15,13 @@ from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from indicia import road, telemetry
 from indicia.match import engine
 from indicia.match.index import Index
 from indicia.match.kernel import kernel
-from peers.made import listed
+from peers.made import FIELDS, listed
 
 CORES = os.cpu_count() or 1
 
@@ -58,7 +59,7 @@ def inside(compiled: Path) -> Way:
 
 
 def bare_kernel(compiled: Path) -> Way:
-    """The kernel alone, a thread a core, over bytes that are in memory already: candidates, nothing judged."""
+    """The kernel alone, a thread a core, over bytes that are in memory: candidates, nothing judged."""
     opened = Index.open(compiled)
     loaded: dict[Path, bytes] = {}
 
@@ -81,27 +82,57 @@ def bare_kernel(compiled: Path) -> Way:
     return way
 
 
-FIELDS = "dns STRUCT(question STRUCT(name VARCHAR)), process STRUCT(hash STRUCT(sha256 VARCHAR))"
+THREE = """{destination: 'STRUCT(ip VARCHAR)', dns: 'STRUCT(question STRUCT(name VARCHAR))',
+    process: 'STRUCT(hash STRUCT(sha256 VARCHAR))'}"""
+WHOLE = """{'@timestamp': 'VARCHAR', ecs: 'STRUCT("version" VARCHAR)',
+    event: 'STRUCT(kind VARCHAR, category VARCHAR[], dataset VARCHAR, sequence BIGINT)',
+    host: 'STRUCT(name VARCHAR, os STRUCT(name VARCHAR))', source: 'STRUCT(ip VARCHAR, port BIGINT)',
+    destination: 'STRUCT(ip VARCHAR, port BIGINT)', network: 'STRUCT(bytes BIGINT, transport VARCHAR)',
+    dns: 'STRUCT(question STRUCT(name VARCHAR))', user: 'STRUCT(name VARCHAR)',
+    process: 'STRUCT(pid BIGINT, executable VARCHAR, hash STRUCT(sha256 VARCHAR))'}"""
+ONE_OF = "{} IN (SELECT v FROM ips) OR {} IN (SELECT v FROM names) OR {} IN (SELECT v FROM sums)"
 
 
-def duckdb_join(count: int) -> Way:
-    """DuckDB: read_json with the exact types of the three fields alone, three semi-joins."""
+def duckdb_lists(count: int) -> Any:
+    """A connection with the list in three tables."""
     import duckdb
     import pyarrow
 
     base = duckdb.connect(config={"threads": CORES})
     for name, values in zip(("ips", "names", "sums"), listed(count), strict=True):
-        table = pyarrow.table({"v": values})
-        base.register("given", table)
+        base.register("given", pyarrow.table({"v": values}))
         base.execute(f"CREATE TABLE {name} AS SELECT DISTINCT v FROM given")
         base.unregister("given")
     gc.collect()
-    query = """SELECT count(*) FROM read_json(?, format='newline_delimited', columns={
-        destination: 'STRUCT(ip VARCHAR)', dns: 'STRUCT(question STRUCT(name VARCHAR))',
-        process: 'STRUCT(hash STRUCT(sha256 VARCHAR))'})
-        WHERE destination.ip IN (SELECT v FROM ips) OR dns.question.name IN (SELECT v FROM names)
-        OR process.hash.sha256 IN (SELECT v FROM sums)"""
-    return lambda path: int(base.execute(query, [str(path)]).fetchall()[0][0])
+    return base
+
+
+def duckdb_json(count: int, *, whole: bool) -> Way:
+    """DuckDB: read_json with exact types, semi-joins. `whole`: the events that match, else their number.
+
+    To count, three fields are read and no others.
+    """
+    base = duckdb_lists(count)
+    where = ONE_OF.format("destination.ip", "dns.question.name", "process.hash.sha256")
+    wanted, types = ("*", WHOLE) if whole else ("count(*)", THREE)
+    query = f"SELECT {wanted} FROM read_json(?, format='newline_delimited', columns={types}) WHERE {where}"
+
+    def way(path: Path) -> int:
+        rows = base.execute(query, [str(path)]).fetchall()
+        return len(rows) if whole else int(rows[0][0])
+
+    return way
+
+
+def duckdb_parquet(count: int, fields: Sequence[str]) -> Way:
+    """DuckDB: read_parquet and semi-joins; the events that match, by all columns. `fields` are searched."""
+    base = duckdb_lists(count)
+    base.execute("CREATE TABLE every AS SELECT v FROM ips UNION SELECT v FROM names UNION SELECT v FROM sums")
+    where = " OR ".join(f'"{field}" IN (SELECT v FROM every)' for field in fields)
+    if len(fields) == len(FIELDS):
+        where = ONE_OF.format(*(f'"{field}"' for field in fields))
+    query = f"SELECT * FROM read_parquet(?) WHERE {where}"
+    return lambda path: len(base.execute(query, [str(path)]).fetchall())
 
 
 def polars_is_in(count: int) -> Way:
@@ -152,7 +183,7 @@ def orjson_set(count: int) -> Way:
 
 
 def grep(command: Sequence[str], count: int) -> Way:
-    """`rg -F -f` or `grep -F -f`, with the list in a file; its reading is part of it, as it is of every use."""
+    """`rg -F -f` or `grep -F -f`, with the list in a file; to read it is a part of every use."""
     file = tempfile.NamedTemporaryFile("w", suffix=".txt")  # noqa: SIM115 - it lives as long as the way
     file.writelines(f"{value}\n" for values in listed(count) for value in values)
     file.flush()
@@ -183,5 +214,3 @@ def aho_corasick(wanted: Callable[[], list[str]]) -> Way:
         return found
 
     return way
-
-

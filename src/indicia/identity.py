@@ -98,7 +98,7 @@ def pairs(value: object, without: frozenset[str] = frozenset()) -> list[bytes]:
         leaf = text(value)
         return [encoded(f"\t{leaf}")] if leaf else []
     below = tuple(f"{path}." for path in without)
-    found: list[bytes] = []
+    found: list[str] = []
     # A stack instead of recursion: depth comes from outside.
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
@@ -106,14 +106,15 @@ def pairs(value: object, without: frozenset[str] = frozenset()) -> list[bytes]:
         inner = here.items() if isinstance(here, dict) else enumerate(here)
         for key, inside in inner:
             path = f"{above}{key}"
-            if without and (path in without or path.startswith(below)):
+            # What is below a path that is left out is not reached, unless a key with dots leads past it.
+            if path in without or (isinstance(key, str) and "." in key and path.startswith(below)):
                 continue
             if isinstance(inside, _INNER):
                 stack.append((f"{path}.", inside))
-            elif leaf := text(inside):
-                found.append(encoded(f"{path}\t{leaf}"))
-    found.sort()
-    return found
+            elif leaf := inside if isinstance(inside, str) else text(inside):
+                found.append(f"{path}\t{leaf}")
+    # The order of characters is that of their bytes in UTF-8.
+    return [encoded(pair) for pair in sorted(map(clean, found))]
 
 
 def event_id(family: str, parts: Iterable[Part]) -> str:

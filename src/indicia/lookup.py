@@ -125,5 +125,5 @@ def _given(batches: Iterator[scanning.Batch], malformed: Hears | None) -> Iterat
         for fault in batch.malformed:
             if malformed is not None:
                 malformed(fault)
-            elif not fault.line:
+            elif fault.damage:
                 raise MalformedFile(fault.reason, place=fault.source)

@@ -16,7 +16,13 @@ from typing import TypeVar
 _Noun = TypeVar("_Noun")
 
 
-class IndicatorType(StrEnum):
+class _Word(StrEnum):
+    """An enum whose members are keys where every event comes by: their hash is that of the string."""
+
+    __hash__ = str.__hash__
+
+
+class IndicatorType(_Word):
     """What an indicator's value is. Url and FileName are extensions of the published five."""
 
     SHA1 = "Sha1"
@@ -28,7 +34,7 @@ class IndicatorType(StrEnum):
     FILE_NAME = "FileName"
 
 
-class DetectionFunction(StrEnum):
+class DetectionFunction(_Word):
     """How a value is met. SubdomainOf is an extension of the published four."""
 
     EQUALS = "Equals"
@@ -98,14 +104,14 @@ class AlertStatus(StrEnum):
     RESOLVED = "Resolved"
 
 
-class Role(StrEnum):
+class Role(_Word):
     """Whether a field means a value (observed) or a text only holds it (mentioned)."""
 
     OBSERVED = "observed"
     MENTIONED = "mentioned"
 
 
-class Side(StrEnum):
+class Side(_Word):
     """The end of a connection on which an address was observed."""
 
     SOURCE = "source"

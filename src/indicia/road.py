@@ -356,6 +356,8 @@ class LoadWatch:
 
     fault: Callable[[FeedFault], None] = _nobody
     warning: Callable[[FeedFault], None] = _nobody
+    format: Callable[[str], None] = _nobody
+    """Which format the file was found to have, where none was named."""
     stored: Callable[[ImportState], None] = _nobody
     """After each batch that is on disk."""
     progress: Callable[[int], None] = _nobody
@@ -414,7 +416,8 @@ def _indicators(job: LoadJob, watch: LoadWatch, done: Loaded, start: int) -> Ite
     def breaks_off() -> None:
         done.broken = True
 
-    for row in feeds.read(job.path, job.format, watch.progress, broken=breaks_off):
+    found = feeds.read(job.path, job.format, watch.progress, broken=breaks_off, taken=watch.format)
+    for row in found:
         done.rows += 1
         if done.rows <= start:
             done.skipped += 1

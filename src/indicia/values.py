@@ -118,7 +118,7 @@ def domain(text: str) -> str | None:
     return _domain(text) if len(text) <= _TEXT_LIMIT else None
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=65_536)
 def _domain(text: str) -> str | None:
     name = _ascii_name(text)
     return name if name is not None and _is_domain(name) else None
@@ -157,7 +157,7 @@ def canonical_host(text: str) -> tuple[IndicatorType, str] | None:
     return split[0] if split else None
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=65_536)
 def _host_and_port(text: str) -> tuple[tuple[IndicatorType, str], int | None] | None:
     text = text.strip()
     if found := address(text):

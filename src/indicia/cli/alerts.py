@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indicia.cli import nouns
-from indicia.cli.session import Session, list_options, pass_session, store_options
+from indicia.cli.session import Choice, Session, list_options, pass_session, store_options
 from indicia.cli.show import details, page, result, say, table
 from indicia.model import AlertStatus
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from indicia.model import Alert, Detection
 
 DETECTION_COLUMNS = ("event time", "source", "line", "indicator", "path", "matched")
-STATUSES = click.Choice([one.value for one in AlertStatus], case_sensitive=False)
+STATUSES = Choice(one.value for one in AlertStatus)
 
 
 @click.group()

@@ -12,8 +12,8 @@ import click
 from indicia.auth import roles
 from indicia.cli import credentials, nouns
 from indicia.cli.access import SECRET_DAYS
-from indicia.cli.session import Session, make_sure, pass_session, store_options, yes_option
-from indicia.cli.show import as_json, result, say, stamp, table
+from indicia.cli.session import Choice, Session, make_sure, pass_session, store_options, yes_option
+from indicia.cli.show import as_json, details, moment, result, say, stamp, table
 
 if TYPE_CHECKING:
     from indicia.store import Application, Secret, TenantStore
@@ -70,6 +70,36 @@ def list_(session: Session, tenant: str | None, json_asked: bool) -> None:
     )
 
 
+@group.command()
+@click.argument("client_id", metavar="CLIENT_ID")
+@store_options
+@pass_session
+def show(session: Session, client_id: str, tenant: str | None, json_asked: bool) -> None:
+    """Show an application, its secrets and its certificates."""
+    with session.tenant(tenant) as own:
+        found = _application(own, client_id)
+    result(nouns.application(found), json_asked=json_asked, text=lambda: _details(found))
+
+
+def _details(one: Application) -> None:
+    now = datetime.now(UTC)
+    pairs: list[tuple[str, object]] = [
+        ("client id", one.client_id),
+        ("tenant id", one.tenant_uid),
+        ("name", one.name),
+        ("roles", " ".join(one.roles)),
+        ("created", one.created_at),
+        ("revoked", one.revoked_at),
+    ]
+    for kept in one.secrets:
+        text = f"{kept.hint}… {_state(one, kept, now)}, expires {moment(kept.expires_at) or 'never'}"
+        pairs.append((f"secret {kept.id}", f"{text}  {kept.description}".rstrip()))
+    for held in one.certificates:
+        state = credentials.state_of(held, now)
+        pairs.append((f"certificate {held.id}", f"{held.subject} {state}, expires {moment(held.expires_at)}"))
+    details(pairs)
+
+
 def _rows(one: Application, now: datetime) -> list[tuple[object, ...]]:
     """A line for each secret."""
     known = (one.client_id, one.name, " ".join(one.roles))
@@ -93,7 +123,7 @@ def _state(one: Application, kept: Secret, now: datetime) -> str:
     "--role",
     "held",
     metavar="ROLE",
-    type=click.Choice(roles.ALL, case_sensitive=False),
+    type=Choice(roles.ALL),
     multiple=True,
     help=f"May be given again: {', '.join(roles.ALL)}.  [default: {', '.join(roles.DEFAULT)}]",
 )
@@ -161,12 +191,13 @@ def _new_secret(
     session: Session, own: TenantStore, application: Callable[[], Application], given: dict[str, Any]
 ) -> None:
     """A secret of the application, saved or shown; the file is there before anything is made."""
-    from indicia.cli.access import SaveFile, details, new_secret
+    from indicia.cli.access import SaveFile, new_secret
+    from indicia.cli.access import details as access_of
 
     def make() -> tuple[Application, Secret, dict[str, str]]:
         owner = application()
         text, kept = new_secret(own, owner.client_id, given["description"], given["days"])
-        return owner, kept, details(session.settings, own.uid, owner.client_id, text)
+        return owner, kept, access_of(session.settings, own.uid, owner.client_id, text)
 
     save = given["save"]
     if save is None:
@@ -177,7 +208,7 @@ def _new_secret(
             file.write(as_json(access) + "\n")
     until = stamp(kept.expires_at) if kept.expires_at else "ever"
     _show(owner, kept, access, save, json_asked=given["json_asked"])
-    where = f"in {save}" if save else "shown this once"
+    where = f"in {save}" if save and str(save) != "-" else "shown this once"
     say(f"Secret {kept.id} of {owner.name} ({owner.client_id}) is valid until {until} and {where}.")
 
 

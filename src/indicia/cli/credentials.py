@@ -88,8 +88,12 @@ def _certificates(own: TenantStore, client_id: str) -> tuple[Certificate, ...]:
 
 
 def _row(one: Certificate, now: datetime) -> tuple[object, ...]:
-    state = "valid" if one.holds(now) else "revoked" if one.revoked_at else "not valid now"
-    return (str(one.id), one.subject, one.sha1, one.valid_from, one.expires_at, state)
+    return (str(one.id), one.subject, one.sha1, one.valid_from, one.expires_at, state_of(one, now))
+
+
+def state_of(one: Certificate, now: datetime) -> str:
+    """A word on whether it is accepted."""
+    return "valid" if one.holds(now) else "revoked" if one.revoked_at else "not valid now"
 
 
 @click.command()
@@ -123,7 +127,8 @@ def token(
         else:
             with SaveFile(save, overwrite=overwrite) as file:
                 file.write(as_json(v1_answer(grants.generate(own, client_id))) + "\n")
-            say(f"The tokens are in {save}.")
+            if str(save) != "-":
+                say(f"The tokens are in {save}.")
             return
     shown = [("access token", answer["access_token"]), ("refresh token", answer["refresh_token"])]
     result(answer, json_asked=json_asked, text=lambda: details(shown))

@@ -9,6 +9,7 @@ import click
 
 from indicia.cli import nouns
 from indicia.cli.session import (
+    Choice,
     Session,
     list_options,
     make_sure,
@@ -29,13 +30,13 @@ CONTENT = (
     click.option("--title", help="What alerts are called.  [default: the name]"),
     click.option(
         "--severity",
-        type=click.Choice([one.value for one in Severity], case_sensitive=False),
+        type=Choice(one.value for one in Severity),
         help="[default: Medium]",
     ),
     click.option(
         "--category",
         metavar="CATEGORY",
-        type=click.Choice([one.value for one in Category], case_sensitive=False),
+        type=Choice(one.value for one in Category),
         help="One of the API's, as Malware or CommandAndControl.  [default: General]",
     ),
     click.option("--internal-description", metavar="TEXT", help="For you alone."),
@@ -43,7 +44,7 @@ CONTENT = (
     click.option("--recommended-action", metavar="TEXT", help="What the reader of an alert should do."),
     click.option(
         "--group-by",
-        type=click.Choice([one.value for one in GroupBy], case_sensitive=False),
+        type=Choice(one.value for one in GroupBy),
         help="What makes one alert, beside machine and window.  [default: Definition]",
     ),
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ from indicia.errors import IndiciaError
 
 USAGE = 2
 INTERRUPTED = 130
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Why a write fails though its file is open."""
 
 
 def run(command: click.Command, arguments: Sequence[str]) -> int:
@@ -42,10 +45,19 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        return _end(as_json, "Unexpected", _unexpected(error), USAGE)
+        return _fault(error, as_json)
     if code == CLOSED:
         _forget_stdout()
     return code if isinstance(code, int) else 0
+
+
+def _fault(error: Exception, as_json: bool) -> int:
+    """A full disk, or a fault of ours."""
+    if not isinstance(error, OSError) or error.errno not in _FULL or error.filename is not None:
+        return _end(as_json, "Unexpected", _unexpected(error), USAGE)
+    # What still waits to be written would be tried again at the interpreter's end.
+    _forget_stdout()
+    return _end(as_json, "Output", f"the output cannot be written: {error.strerror}", USAGE)
 
 
 def _end(as_json: bool, error_code: str, message: str, code: int, **where: str | None) -> int:

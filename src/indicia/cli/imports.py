@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indicia.cli.faults import Faults
-from indicia.cli.session import Session, pass_session, store_options
+from indicia.cli.session import Choice, Session, pass_session, store_options
 from indicia.cli.show import as_json, complain, counted, say
 from indicia.model import DetectionFunction
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 INPUT = 2
 INTERRUPTED = 130
-FORMATS = ("csv", "ndjson", "list", "text")
+FORMS = {
+    "csv": "CSV",
+    "ndjson": "NDJSON",
+    "list": "a plain list with a value a line",
+    "text": "free text, of which every value counts",
+}
+FORMATS = tuple(FORMS)
 """Those of `indicia.feeds`, which takes too long to import for a help text; a test compares them."""
 
 
@@ -50,7 +56,7 @@ class Options:
 @click.option("--definition", metavar="ID", type=click.IntRange(1), required=True, help="Whose they become.")
 @click.option(
     "--function",
-    type=click.Choice([one.value for one in DetectionFunction], case_sensitive=False),
+    type=Choice(one.value for one in DetectionFunction),
     help="For all rows, whatever they say; SubdomainOf (for feeds) goes to domain names alone.  "
     "[default: the row's own, else Equals]",
 )
@@ -165,6 +171,7 @@ class _Run:
                     fault=lambda fault: faults(place, *fault),
                     warning=lambda what: warnings(place, what.line, f"warning: {what.reason}"),
                     stored=lambda state: setattr(self, "_stored", state.position),
+                    format=lambda name: say(f"{place} is read as {FORMS[name]}; --format says otherwise."),
                     progress=read,
                 )
                 self._road(watch)

@@ -11,7 +11,7 @@ import click
 
 from indicia.cli import matching
 from indicia.cli.matching import Asked
-from indicia.cli.session import Session, json_option, pass_session, tenant_option
+from indicia.cli.session import Choice, Session, json_option, pass_session, tenant_option
 from indicia.cli.show import counted, details, result, say, stamp, table
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def group() -> None:
 )
 @click.option(
     "--group-by",
-    type=click.Choice(GROUPS, case_sensitive=False),
+    type=Choice(GROUPS),
     help="With --indicators: what makes one alert, beside machine and day.  [default: Definition]",
 )
 @click.option("--strict", is_flag=True, help="Refuse a list with a row that cannot be used.")

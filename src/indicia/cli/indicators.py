@@ -11,6 +11,7 @@ import click
 from indicia.cli import nouns
 from indicia.cli.imports import command as import_command
 from indicia.cli.session import (
+    Choice,
     Session,
     list_options,
     make_sure,
@@ -92,13 +93,13 @@ def show(session: Session, indicator_id: int, tenant: str | None, json_asked: bo
 @click.option("--value", required=True, help="As 203.0.113.7 or evil.example.")
 @click.option(
     "--type",
-    type=click.Choice([one.value for one in IndicatorType], case_sensitive=False),
+    type=Choice(one.value for one in IndicatorType),
     help="[default: what the value looks like]",
 )
 @click.option(
     "--function",
-    type=click.Choice([one.value for one in DetectionFunction], case_sensitive=False),
-    default=DetectionFunction.EQUALS,
+    type=Choice(one.value for one in DetectionFunction),
+    default=DetectionFunction.EQUALS.value,
     show_default=True,
     help="How it is met.",
 )

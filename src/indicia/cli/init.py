@@ -52,13 +52,14 @@ def command(
     with SaveFile(save, overwrite=overwrite) as file:
         settings = _home(session, host, port)
         with session.store(create=True) as store:
-            own = store.tenant(store.add_tenant(tenant or _free_name(store)).uid)
+            own = store.tenant(store.add_tenant(_free_name(store) if tenant is None else tenant).uid)
             access = _access(settings, store, own)
         file.write(as_json(access) + "\n")
     if json_asked and str(save) != "-":
         shown = {name: value for name, value in access.items() if name != "client_secret"}
         click.echo(as_json({"tenant": own.name, "saved": str(save), **shown}))
-    say(f"Tenant {own.name} is ready; its access is in {save}. Next: indicia serve")
+    where = "on stdout" if str(save) == "-" else f"in {save}"
+    say(f"Tenant {own.name} is ready; its access is {where}. Next: indicia serve")
 
 
 def _home(session: Session, host: str | None, port: int | None) -> Settings:

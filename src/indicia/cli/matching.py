@@ -115,7 +115,12 @@ def own_list(asked: Asked) -> list[Indicator]:
     group_by = GroupBy(asked.group_by.capitalize()) if asked.group_by else None
     own = OwnList("Indicators" if path == "-" else Path(path).name, group_by=group_by)
     broken: list[str] = []
-    rows = feeds.read(path, broken=lambda: broken.append(path))
+
+    def told(form: str) -> None:
+        if form == "text":
+            say(f"{path} is read as free text, of which every value counts.")
+
+    rows = feeds.read(path, broken=lambda: broken.append(path), taken=told)
     found = own.indicators(rows)
     faults = Faults("rows that cannot be used")
     for fault in own.faults:

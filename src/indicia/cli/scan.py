@@ -11,7 +11,7 @@ import click
 
 from indicia.cli import matching
 from indicia.cli.matching import Asked
-from indicia.cli.session import Session, json_option, pass_session
+from indicia.cli.session import Choice, Session, json_option, pass_session
 from indicia.cli.times import Time, time_of
 
 if TYPE_CHECKING:
@@ -97,13 +97,13 @@ class Options(Asked):
 @click.option(
     "--fail-on",
     metavar="SEVERITY",
-    type=click.Choice(SEVERITIES, case_sensitive=False),
+    type=Choice(SEVERITIES),
     help=f"Exit with 1 only where something of this severity or worse raised: {', '.join(SEVERITIES)}.  "
     "[default: anything]",
 )
 @click.option(
     "--group-by",
-    type=click.Choice(GROUPS, case_sensitive=False),
+    type=Choice(GROUPS),
     help="With --indicators: what makes one alert, beside machine and day.  [default: Definition]",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that read.  [default: one a core]")

@@ -40,7 +40,9 @@ def command(
     One line on stdout says that clients can connect. SIGTERM and Ctrl-C end the service when the requests
     that run are answered.
     """
+    from indicia.errors import InputError
     from indicia.match.kernel import BUILT
+    from indicia.store import inspection
     from indicia.web import serve
 
     if not BUILT and not allow_slow:
@@ -63,6 +65,13 @@ def command(
                 f"{settings.host} behind a proxy that has TLS, or add --insecure"
             )
         say(f"Warning: plain HTTP on {settings.host}: secrets and tokens can be read on the way.")
+
+    if session.home.is_dir() and not inspection.writable(session.home):
+        raise InputError(
+            "cannot be written by you, so nothing could be stored; check its owner and mode, and those of "
+            "indicia.db",
+            place=str(session.home),
+        )
 
     def announce(line: str) -> None:
         click.echo(as_json({"ready": True, "url": settings.base_url}, indent=None) if json_asked else line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +49,22 @@ def list_options(command: Command) -> Command:
 def store_options(command: Command) -> Command:
     """--tenant and --json."""
     return tenant_option(json_option(command))
+
+
+class Choice(click.Choice[str]):
+    """One of the API's words, in any letter case; help and faults spell them as the API does."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        super().__init__(tuple(words), case_sensitive=False)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """`[Low|High]`; an argument in braces."""
+        words = "|".join(self.choices)
+        return f"{{{words}}}" if isinstance(param, click.Argument) and param.required else f"[{words}]"
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """With all of the words."""
+        return f"{value!r} is not one of {', '.join(self.choices)}"
 
 
 @dataclass

@@ -10,11 +10,12 @@ becomes a FeedFault with its line. `.gz` and `.zst` are known by their first byt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from indicia.errors import InputError
+from indicia.errors import InputError, MalformedFile
+from indicia.feeds import csv
 from indicia.feeds.lines import Line, first_of, lines
 from indicia.feeds.rows import FeedFault, FeedRow
 from indicia.telemetry.sources import Source
@@ -39,18 +40,24 @@ def read(
     progress: Callable[[int], None] | None = None,
     *,
     broken: Callable[[], None] = lambda: None,
+    taken: Callable[[str], None] | None = None,
 ) -> Iterator[FeedRow | FeedFault]:
     """Every row of a file (`-`: standard input) in one of FORMATS; found by its look where none is named.
 
-    `progress` hears of bytes read from the disk, `broken` of a file that breaks off (its row is a fault). Raises InputError where the file cannot be opened, and
-    MalformedFile where its head cannot be of the format (a CSV without its columns).
+    `progress` hears of bytes read from the disk, `broken` that the file breaks off (of which the last row
+    tells), `taken` which format was found. Raises InputError where the file cannot be opened, and
+    MalformedFile where its head cannot be of the format (a CSV without its columns, or with
+    lines above them).
     """
     if format is not None and format not in FORMATS:
         raise InputError(f"there is no format {format!r}; known: {', '.join(FORMATS)}", place=path)
     with _source(path).open(progress) as stream:
         head, everything = first_of(lines(stream, broken))
         try:
-            yield from _rows(format or _guess(head), everything)
+            name = format or guess(head)
+            if format is None and taken is not None:
+                taken(name)
+            yield from _rows(name, everything)
         except InputError as error:
             error.place = f"{path}:{error.place}" if error.place else path
             raise
@@ -82,9 +89,16 @@ def _source(path: str) -> Source:
     return Source(path, found, found.stat().st_size)
 
 
-def _guess(head: list[Line]) -> str:
+def guess(head: Sequence[Line]) -> str:
+    """The format by its look. Raises MalformedFile where lines stand above what is the header of a CSV."""
     texts = [line.text for line in head]
-    return next((name for name, module in FORMATS.items() if import_module(module).fits(texts)), "text")
+    found = next((name for name, module in FORMATS.items() if import_module(module).fits(texts)), "text")
+    if found in ("list", "text") and (number := csv.buried(texts)) is not None:
+        raise MalformedFile(
+            f"looks like {found}, but line {number} is the header of a CSV: remove what stands above "
+            f"it, or import it with --format {found}"
+        )
+    return found
 
 
 def _rows(name: str, everything: Iterable[Line]) -> Iterator[FeedRow | FeedFault]:

@@ -70,6 +70,11 @@ def fits(head: Sequence[str]) -> bool:
     return "value" in names and len([name for name in names if name]) > 1
 
 
+def buried(head: Sequence[str]) -> int | None:
+    """Which of these lines, from 1, is a header though others stand above it; None: none is."""
+    return next((number for number, text in enumerate(head, 1) if fits([text])), None)
+
+
 def _header(text: str) -> tuple[str, list[str]]:
     """The separator, and what each column is called here; empty for one that is not known."""
     separator = max(SEPARATORS, key=text.count)

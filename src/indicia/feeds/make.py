@@ -47,6 +47,7 @@ def indicator(row: FeedRow, owner: AlertDefinition, choice: Choice) -> tuple[Ind
     function, asked = _function(row, choice)
     value, canonical = _value(row, function, force=choice.force)
     warnings = values.warnings(row.type, function, canonical)
+    found = (row.warning,) if row.warning else ()
     if function is _SUBDOMAIN and warnings and not asked and values.is_public_suffix(canonical):
         function = _EQUALS
         warnings = (f"{warnings[0]}; taken as Equals",)
@@ -64,7 +65,7 @@ def indicator(row: FeedRow, owner: AlertDefinition, choice: Choice) -> tuple[Ind
         expires_at=row.expires_at,
         source=source[:SOURCE_LIMIT] if source else None,
     )
-    return made, warnings
+    return made, (*warnings, *found)
 
 
 def _value(row: FeedRow, function: DetectionFunction, *, force: bool) -> tuple[str, str]:

@@ -2,7 +2,9 @@
 
 The text is refanged (`hxxp`, `[.]`, `(dot)`, `{dot}`, `[:]//` …). Of values that stand inside one another the
 longest counts: of `http://evil.example/a.exe` the URL, and neither its host nor its file name. A domain
-must end in a public top-level domain, and a file name in a usual extension, or every `i.e.` would be one.
+must end in a public top-level domain or stand defanged, as `evil[.]example`, and a file name in a usual
+extension, or every `i.e.` would be one. An IPv4 address and a bare file name that stand undefanged get a
+warning: `1.2.3.4` may be a version, and `readme.txt` a file of everybody's.
 Of a mail address nothing counts: its domain is most often that of a provider.
 Each value is given once, with the line on which it stands first. A text without any has no faults: look at
 what would be imported with `--dry-run`.
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 REMEMBERED = 1_000_000
 """Values by which repeats are known."""
+_DOT = r"(?:\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\[\.|\.\])"
+_DEFANGED = re.compile(rf"(?i)(?<![\w.-])[\w-]++(?:\.[\w-]++)*+{_DOT}[\w-]++(?:(?:\.|{_DOT})[\w-]++)*+")
+"""A name or an address of whose dots at least one is in brackets."""
+_FOUR_NUMBERS = re.compile(r"[0-9.]+")
 _MAIL = re.compile(r"[\w.+%-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 
 
@@ -41,30 +47,49 @@ def rows(lines: Iterable[Line]) -> Iterator[FeedRow | FeedFault]:
         if line.fault:
             yield FeedFault(line.number, line.fault)
             continue
-        for kind, value in _values(refang(line.text)):
+        text = refang(line.text)
+        defanged = _defanged(line.text) if text != line.text else frozenset()
+        for kind, value in _values(text, defanged):
             key = kind, canonical(kind, value) or value
             if key not in seen:
                 if len(seen) < REMEMBERED:
                     seen.add(key)
-                yield FeedRow(line.number, kind, value)
+                yield FeedRow(line.number, kind, value, warning=_warning(kind, value, defanged))
 
 
-def _values(text: str) -> Iterator[tuple[IndicatorType, str]]:
+def _defanged(text: str) -> frozenset[str]:
+    """Refanged words of a text that stood defanged in it."""
+    found = (refang(word[0]) for word in _DEFANGED.finditer(text))
+    return frozenset(word.lower() for word in found)
+
+
+def _warning(kind: IndicatorType, value: str, defanged: frozenset[str]) -> str | None:
+    """Of what may be no indicator at all."""
+    if value.lower() in defanged:
+        return None
+    if kind is IndicatorType.IP_ADDRESS and _FOUR_NUMBERS.fullmatch(value):
+        return f"{value} stands undefanged in a text; it may be a version"
+    if kind is IndicatorType.FILE_NAME and not set("/\\") & set(value):
+        return f"{value[:60]!r} stands undefanged in a text; it may be a file of everybody's"
+    return None
+
+
+def _values(text: str, defanged: frozenset[str]) -> Iterator[tuple[IndicatorType, str]]:
     end = 0
     mails = [found.span() for found in _MAIL.finditer(text)] if "@" in text else []
     for found in sorted(mentions(text), key=lambda mention: (mention.start, -mention.end)):
         if found.start < end or any(start <= found.start and found.end <= stop for start, stop in mails):
             continue
-        kind = _kind(found)
+        kind = _kind(found, defanged)
         if kind is not None:
             end = found.end
             yield kind, found.text
 
 
-def _kind(found: Mention) -> IndicatorType | None:
+def _kind(found: Mention, defanged: frozenset[str]) -> IndicatorType | None:
     kind = guess_type(found.text)
     if kind is IndicatorType.DOMAIN_NAME and not _is_public(found.value):
-        return None
+        return kind if found.text.lower() in defanged else None
     if kind is IndicatorType.IP_ADDRESS and "/" in found.text and network(found.text) is None:
         return None
     return kind

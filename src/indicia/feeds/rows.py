@@ -28,6 +28,8 @@ class FeedRow(NamedTuple):
     enabled: bool = True
     definition: Mapping[str, str] = NOTHING
     """Columns about its alert definition, as they stand: those of DEFINITION_COLUMNS that are not empty."""
+    warning: str | None = None
+    """What its reader should know of how it was found."""
 
 
 class FeedFault(NamedTuple):

@@ -1134,12 +1134,14 @@ static PyObject *records(PyObject *self, PyObject *args) {
             if (at + 48 + length + tail_length > (u64)blob.len || at > 0x7FFFFF00u) { wrong = "the blob is too small"; break; }
             u32 definition = load4((const u8 *)definitions.buf + 4 * i), source = load4((const u8 *)sources.buf + 4 * i);
             u64 id = load8((const u8 *)ids.buf + 8 * i);
+            int is_hash = type <= TYPE_MD5 && function == EQUALS;
+            u8 v4[4];
+            int is_v4 = type == TYPE_IP && function == EQUALS && ipv4(text, length, v4);
             memcpy((u8 *)offsets.buf + 4 * i, &(u32){(u32)at}, 4);
-            out[at++] = (u8)(type | function << 3 | (tail_length ? 0x40 : 0));
+            out[at++] = (u8)(type | function << 3 | (tail_length ? 0x40 : 0) | (is_v4 ? 0x80 : 0));
             at += put_varint(out + at, definition);
             at += put_varint(out + at, id);
             at += put_varint(out + at, source);
-            int is_hash = type <= TYPE_MD5 && function == EQUALS;
             if (is_hash) {
                 size_t wanted = type == TYPE_MD5 ? 32 : type == TYPE_SHA1 ? 40 : 64;
                 if (length != wanted) { wrong = "a hash of the wrong length"; break; }
@@ -1148,6 +1150,9 @@ static PyObject *records(PyObject *self, PyObject *args) {
                     out[at++] = (u8)(hex_value(text[k]) << 4 | hex_value(text[k + 1]));
                 }
                 if (wrong) break;
+            } else if (is_v4) { /* its canonical text is the only one, so four bytes say it */
+                memcpy(out + at, v4, 4);
+                at += 4;
             } else {
                 at += put_varint(out + at, length);
                 memcpy(out + at, text, length);

@@ -252,9 +252,9 @@ class _Packed:
         if any(one.type is IndicatorType.IP_ADDRESS for one in patterns):
             self.flags |= V6_ODD
             self.minimum = _SHORTEST_V6
-        self.minimum = min(
-            self.minimum, *(len(text) for text in columns.texts if len(text) < 4 and ":" in text), 4
-        )
+        if min(map(len, columns.texts), default=4) < self.minimum:
+            short = (len(text) for text in columns.texts if len(text) < 4 and ":" in text)
+            self.minimum = min(self.minimum, *short, 4)
         for number, key in keys.choose(hard).items():
             if key is None:
                 self._loose.append(number)

@@ -32,7 +32,7 @@ PAIRS = 65_536
 """Candidates that one call of the kernel can give."""
 SCRATCH = 3 * 1024 * 1024
 """Bytes for lines that are decoded; a longer line with escapes that matter is a candidate unseen."""
-REMEMBERED = 4_096
+REMEMBERED = 65_536
 """Values whose indicators are remembered: the same ones come again and again."""
 
 

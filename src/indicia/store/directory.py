@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from indicia.errors import InvalidValue, NotFound
+from indicia.model import NAME_LIMIT
 from indicia.store import rows, tables
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
 
@@ -97,9 +98,12 @@ def tenant(connection: Connection, uid_or_name: str) -> Tenant:
 
 
 def add_tenant(connection: Connection, name: str) -> Tenant:
-    """A new tenant that has nothing; its name must be new."""
+    """A new tenant that has nothing; its name must be new, of 1 to NAME_LIMIT printable characters."""
     if not name.strip():
         raise InvalidValue("a tenant needs a name", target="name")
+    if len(name) > NAME_LIMIT or not name.isprintable():
+        words = f"the name of a tenant has at most {NAME_LIMIT} characters, all of them printable"
+        raise InvalidValue(words, target="name")
     uid = str(uuid4())
     created_at = rows.now()
     try:

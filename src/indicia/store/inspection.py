@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -49,6 +50,15 @@ def inspect(path: Path) -> Inspected:
             return Inspected(str(row[0]) if row else None, journal)
     except sqlite3.Error as error:
         raise StoreError(f"it cannot be read as a store: {error}") from None
+
+
+def writable(home: Path) -> bool:
+    """Whether a home, and the store in it where there is one, can be written by who runs this."""
+    effective = os.access in os.supports_effective_ids
+    asked = [(home, os.W_OK | os.X_OK)]
+    if (home / "indicia.db").exists():
+        asked.append((home / "indicia.db", os.R_OK | os.W_OK))
+    return all(os.access(path, mode, effective_ids=effective) for path, mode in asked)
 
 
 def keeps_a_log(folder: Path) -> bool:

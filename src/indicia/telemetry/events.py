@@ -11,7 +11,7 @@ from indicia.errors import InputError, MissingExtra
 from indicia.identity import lower
 from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
 from indicia.telemetry import columns, families, texts
-from indicia.telemetry.lines import STREAM, Selection
+from indicia.telemetry.lines import WHOLE, Selection
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, read
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
@@ -60,7 +60,7 @@ def events(
     named = _named(schema)
 
     def report(line: int, reason: str) -> None:
-        malformed(Malformed(source.name, max(line, 0), reason, damage=line == STREAM))
+        malformed(Malformed(source.name, max(line, 0), reason, damage=line == WHOLE))
 
     try:
         with source.open(progress) as stream:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from indicia.telemetry.extras import extra
-from indicia.telemetry.lines import STREAM, Report, Selection
+from indicia.telemetry.lines import WHOLE, Report, Selection
 
 MAGIC = b"ElfFile\0"
 HEADER = 4096
@@ -55,7 +55,7 @@ def _grouped(chunks: Iterator[bytes], first: int, report: Report) -> Iterator[tu
             continue
         if chunk.strip(b"\0"):
             why = "is cut short" if len(chunk) < CHUNK else "does not begin as one"
-            report(STREAM, f"chunk {number} of the EVTX file {why}")
+            report(WHOLE, f"chunk {number} of the EVTX file {why}")
         if group:
             yield number - len(group), group
             group = []
@@ -73,7 +73,9 @@ def _records(parser: Any, number: int, count: int, report: Report) -> Iterator[T
             return
         except (RuntimeError, ValueError, OSError) as error:
             faults += 1
-            report(STREAM, f"in chunks {number} to {number + count - 1} of the EVTX file: {_first_line(error)}")
+            report(
+                WHOLE, f"in chunks {number} to {number + count - 1} of the EVTX file: {_first_line(error)}"
+            )
             if faults > CHUNK:  # more than there can be records
                 return
             continue

@@ -21,8 +21,8 @@ _BLOCK = 1 << 22
 """Bytes that a sieve is given at once."""
 
 Report = Callable[[int, str], None]
-"""Hears of line and reason; STREAM instead of a line where the stream as a whole is meant."""
-STREAM = -1
+"""Hears of line and reason; WHOLE instead of a line where the stream as a whole is meant."""
+WHOLE = -1
 """Not 0: so the first element of a JSON array is numbered."""
 Numbered = tuple[int, bytes]
 Further = Callable[[bytearray, int, int], list[int] | None]
@@ -101,7 +101,7 @@ class Lines:
 
     def _break(self, error: OSError) -> None:
         self._broken = True
-        self._report(STREAM, f"the stream ends here: {error}")
+        self._report(WHOLE, f"the stream ends here: {error}")
 
     def chunks(self) -> Iterator[bytes]:
         """Everything as UTF-8, in pieces as they come."""

@@ -24,7 +24,7 @@ import msgspec
 
 from indicia.telemetry import evtx, tables, zeek
 from indicia.telemetry.documents import OPENING, QUOTE, TO_BRACKET, Splitter
-from indicia.telemetry.lines import LIMIT, STREAM, Lines, Numbered, Report, Selection
+from indicia.telemetry.lines import LIMIT, WHOLE, Lines, Numbered, Report, Selection
 
 _ENVELOPES = ("Records", "records", "value", "Events")
 _ARRAY = re.compile(rb"\s*\[[\s\[]*[{\]]")
@@ -124,7 +124,7 @@ def read(
     form = part.form if part is not None else form_of(lines.head)
     match form:
         case Form.FOREIGN:
-            report(STREAM, next(what for magic, what in _FOREIGN.items() if lines.head.startswith(magic)))
+            report(WHOLE, next(what for magic, what in _FOREIGN.items() if lines.head.startswith(magic)))
         case Form.ZEEK:
             yield from _zeek(lines, report, selection, part.header if part is not None else b"")
         case Form.ARRAY | Form.DOCUMENTS:
@@ -179,7 +179,7 @@ def _rows(
     try:
         file = tables.seekable(lines.head, stream)
     except OSError as error:
-        report(STREAM, f"the stream ends here: {error}")
+        report(WHOLE, f"the stream ends here: {error}")
         return
     with nullcontext() if file is stream else file:
         read_rows = tables.parquet if form is Form.PARQUET else tables.arrow_file
@@ -208,7 +208,8 @@ def decode(data: bytes | str) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"not valid JSON: {error.msg} at character {error.pos}") from None
+        what = error.msg.removesuffix(" starting at").removesuffix(" at")
+        raise ValueError(f"not valid JSON: {what} at character {error.pos}") from None
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import IO, Any
 from indicia.telemetry import columns
 from indicia.telemetry.columns import Row, arrow
 from indicia.telemetry.extras import extra
-from indicia.telemetry.lines import STREAM, Report, Selection
+from indicia.telemetry.lines import WHOLE, Report, Selection
 
 PARQUET = b"PAR1\x15"
 """The magic, and the first byte of what must follow it."""
@@ -76,7 +76,7 @@ def parquet(
         found = _open(file)
         found = _open(file, read_dictionary=_dictionaries(found))
     except invalid as error:
-        report(STREAM, f"damaged Parquet data: {_words(error)}")
+        report(WHOLE, f"damaged Parquet data: {_words(error)}")
         return
     sizes = [found.metadata.row_group(n).num_rows for n in range(found.metadata.num_row_groups)]
     start, stop = span or (0, len(sizes))
@@ -84,7 +84,7 @@ def parquet(
         try:
             yield from _row_group(found, group, sum(sizes[:group]), selection)
         except invalid as error:
-            report(STREAM, f"damaged Parquet data in row group {group}: {_words(error)}")
+            report(WHOLE, f"damaged Parquet data in row group {group}: {_words(error)}")
 
 
 def _dictionaries(file: Any) -> list[str]:
@@ -175,7 +175,7 @@ def arrow_file(
         start, stop = span or (0, found.num_record_batches)
         first = sum(found.get_batch(number).num_rows for number in range(start))
     except invalid as error:
-        report(STREAM, f"damaged Arrow data: {_words(error)}")
+        report(WHOLE, f"damaged Arrow data: {_words(error)}")
         return
     for number in range(start, stop):
         try:
@@ -184,7 +184,7 @@ def arrow_file(
             yield from columns.rows(batch, first, selection)
             first += batch.num_rows
         except invalid as error:
-            report(STREAM, f"damaged Arrow data in batch {number}: {_words(error)}")
+            report(WHOLE, f"damaged Arrow data in batch {number}: {_words(error)}")
 
 
 def _mapped(file: io.BufferedIOBase | IO[bytes]) -> Any:
@@ -210,7 +210,7 @@ def arrow_stream(
             yield from columns.rows(batch, first, selection)
             first += batch.num_rows
     except invalid as error:
-        report(STREAM, f"damaged Arrow data behind row {first}: {_words(error)}")
+        report(WHOLE, f"damaged Arrow data behind row {first}: {_words(error)}")
 
 
 class _Whole(io.RawIOBase):
