@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from indicia import road, telemetry
-from indicia.errors import InputError, MalformedFile, NotFound, QuotaExceeded
+from indicia.errors import InputError, MalformedFile, MissingExtra, NotFound, QuotaExceeded
 from indicia.feeds import FeedFault, digest, make
 from indicia.match.engine import of_reference
 from indicia.model import (
@@ -89,7 +89,7 @@ def test_a_file_becomes_indicators_and_its_faults_are_told(
     told: list[FeedFault] = []
     warned: list[FeedFault] = []
     states: list[ImportState] = []
-    watch = LoadWatch(told.append, warned.append, states.append)
+    watch = LoadWatch(told.append, warned.append, stored=states.append)
     choice = make.Choice(DetectionFunction.SUBDOMAIN_OF, source="a feed")
     done = loaded(job_of(path, owner, choice), tenant, watch)
     assert done == Loaded(rows=6, faults=1, warnings=2, added=4, known=1, finished=True)
@@ -340,7 +340,7 @@ def test_a_source_that_cannot_be_read_is_told_and_left_out(tmp_path: Path, watch
     paths = [listed(tmp_path, [event(number)], name) for number, name in enumerate(names)]
     job = scan_job(paths, watched)
     paths[1].unlink()
-    told: list[InputError] = []
+    told: list[InputError | MissingExtra] = []
     done = scanned(job, ScanWatch(unreadable=told.append))
     assert (done.sources, done.unreadable, done.raising, done.recorded) == (2, 1, 2, 2)
     assert [(error.place, error.message) for error in told] == [

@@ -276,7 +276,8 @@ def test_quotas_are_told_with_their_figures(path: Path) -> None:
         assert everything(path) == before
         tenant.add_indicators([indicator(owner, function=CONTAINS)], by="x")
         plain = tenant.indicators()[0]
-        with pytest.raises(QuotaExceeded, match="1 of 1 indicators with StartWith, EndWith or Contains; 1 more"):
+        full = "1 of 1 indicators with StartWith, EndWith or Contains; 1 more"
+        with pytest.raises(QuotaExceeded, match=full):
             tenant.change_indicator(plain.id, {"function": CONTAINS, "canonical": "aaaa"}, by="x")
         tenant.delete_indicator(tenant.indicators()[-1].id)
         tenant.change_indicator(plain.id, {"function": CONTAINS, "canonical": "aaaa"}, by="x")

@@ -306,8 +306,8 @@ def _work(connection: Connection, ours: Sequence[Connection], pieces: Sequence[S
     for one in ours:
         # The parent's ends of the pipes: held open here they would hide that the parent was killed.
         one.close()
-    # What was there before the fork stays, so the collector need not touch, and so copy, its pages; and what an
-    # event makes is gone without it.
+    # What was there before the fork stays, so the collector need not touch, and so copy, its pages; and what
+    # an event makes is gone without it.
     gc.freeze()
     gc.set_threshold(YOUNG, 20, 20)
     with suppress(EOFError, ConnectionError):

@@ -57,14 +57,18 @@ class Choice(click.Choice[str]):
     def __init__(self, words: Iterable[str]) -> None:
         super().__init__(tuple(words), case_sensitive=False)
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+    def _metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """`[Low|High]`; an argument in braces."""
         words = "|".join(self.choices)
         return f"{{{words}}}" if isinstance(param, click.Argument) and param.required else f"[{words}]"
 
-    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+    def _wrong(self, value: Any, ctx: click.Context | None) -> str:
         """With all of the words."""
         return f"{value!r} is not one of {', '.join(self.choices)}"
+
+    # What click calls them.
+    get_metavar = _metavar
+    get_invalid_choice_message = _wrong
 
 
 @dataclass

@@ -22,7 +22,7 @@ from indicia.match import compiler
 from indicia.match.index import ODD, Index
 from indicia.match.kernel import BUILT, kernel
 from indicia.match.reference import Matcher, ReferenceMatcher, meets
-from indicia.model import Indicator, IndicatorType, Observable
+from indicia.model import Indicator, Observable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
