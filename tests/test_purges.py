@@ -298,8 +298,10 @@ def test_nobody_waits_for_a_large_deletion(tmp_path: Path, what: str, size: int)
         longest = [neighbour.stop() for neighbour in neighbours]
     words = ", ".join(f"{seconds:.3f}" for seconds in longest)
     print(f"{what} of {size}: answered in {took:.3f} s, removed in {whole:.1f} s, longest {words}")
-    assert max(took, *longest) - before < 1, f"before the deletion the longest took {before:.3f} s"
     sound(path)
+    if before > 0.3:
+        pytest.skip(f"the machine is too busy to tell: a call took {before:.1f} s before the deletion")
+    assert max(took, *longest) < 1
 
 
 DELETE = """
