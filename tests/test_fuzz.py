@@ -69,6 +69,6 @@ def test_the_path_without_simd(tmp_path: Path) -> None:
         "INDICIA_EXAMPLES": "100",
     }
     tests = [f"tests/test_{name}.py" for name in ("engine", "cases", "hiding", "borders")]
-    options = ["-q", "-p", "fuzz.plugin", "-p", "no:cacheprovider", "--no-cov", "-m", "not full and not slow"]
+    options = ["-p", "fuzz.plugin", "-p", "no:cacheprovider", "--no-cov", "-m", "not full and not slow"]
     printed = ended_well([sys.executable, "-m", "pytest", *options, *tests], environment)
     assert "kernel: scalar" in printed
