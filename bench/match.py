@@ -1,7 +1,7 @@
 """The scan beside what a user would pick instead: the same bytes, the same indicators, turns taken, a table.
 
     .venv/bin/python bench/match.py [--size 256MB] [--repeat 3] [--folder DIR] [--data ../shared/data]
-        [--rows equals,ten,dense,patterns,parquet,build,memory,real]
+        [--rows equals,ten,dense,patterns,parquet,build,memory,alone,real]
 
 The data are made from a seed: ECS-like events, one a line, of which one in 10,000 (or in 100) holds one of
 the indicators, in one of three fields. Indicators are addresses, names and SHA-256 in equal parts. Each way
@@ -10,11 +10,12 @@ as a whole process, from its start to its exit, with the index built already. Th
 times after one that is not counted; the table has medians. A way that finds another number of events than
 were planted ends the bench with 1.
 
-Slow ways read the first part of the same file, and their rate is taken for that of the whole; the table says
-how much they read. `--folder` keeps what was made for the next run. Rows: `equals` 1,000,000 indicators;
-`ten` 10,000,000; `dense` one match in 100; `patterns` Contains, StartWith and EndWith; `parquet` 20 columns;
-`build` making and opening an index; `memory` what all processes of a scan hold; `real` the public indicators
-and telemetry of --data. Peers that are not installed are left out, and named: `make bench` installs them.
+Slow ways read the first part of the same file, and their rate is taken for that of the whole (of grep and rg
+the time that the list alone takes is counted once); the table says how much they read. `--folder` keeps what
+was made for the next run. Rows: `equals` 1,000,000 indicators; `alone` the same without peers; `ten`
+10,000,000; `dense` one match in 100; `patterns` of three functions; `parquet` 20 columns; `build`
+making and opening an index; `memory` what all processes hold; `real` public indicators and telemetry, of
+--data. Peers that are not installed are left out, and named: `make bench` installs them.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ from peers.turns import Entry, Wrong, compare
 
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = {"MB": 10**6, "GB": 10**9}
-SLOW, SLOWEST = 200_000_000, 20_000_000
+SLOW, SLOWEST = 200_000_000, 100_000_000
 """Bytes that slow ways read."""
+LOADED = 2_000_000_000
+"""Bytes that the bare kernel has in memory at the most."""
 
 
 def main() -> int:
@@ -50,7 +53,7 @@ def main() -> int:
     )
     arguments.add_argument("--size", type=size, default=size("256MB"), help="of the events: 256MB, 8GB")
     arguments.add_argument("--repeat", type=int, default=3)
-    arguments.add_argument("--rows", default="equals,ten,dense,patterns,build,memory")
+    arguments.add_argument("--rows", default="equals,ten,dense,patterns,parquet,build,memory,real")
     arguments.add_argument("--folder", type=Path, help="where the data are kept  [default: temporary]")
     arguments.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     given = arguments.parse_args()
@@ -127,13 +130,29 @@ def equals(given: argparse.Namespace) -> None:
             "ahocorasick_rs",
             Entry("ahocorasick_rs", partial(ways.aho_corasick, all_listed), log.part(SLOW)),
         ),
-        (None, Entry("`grep -F -f`", partial(ways.grep, ["grep"], MILLION), log.part(SLOWEST))),
+        (None, Entry("`grep -F -f`", partial(ways.grep, ["grep"], MILLION), log.part(SLOWEST), "", log)),
     ]
     if rg.exists():
         rows.append(
-            (None, Entry("`rg -F -f`", partial(ways.grep, [str(rg)], MILLION), log.part(SLOWEST), ">= 100"))
+            (
+                None,
+                Entry("`rg -F -f`", partial(ways.grep, [str(rg)], MILLION), log.part(SLOWEST), ">= 100", log),
+            )
         )
     compare("1,000,000 Equals, one event in 10,000 matches", there(*rows), given.repeat)
+
+
+def alone(given: argparse.Namespace) -> None:
+    """The scan beside the kernel that it is built around, for sizes at which the peers would take hours."""
+    log, compiled = with_match(given, EVERY), made.index(given.folder, MILLION)
+    rows = [
+        Entry("`indicia scan`, whole process", partial(ways.whole_scan, compiled), log),
+        Entry("the same, without start", partial(ways.inside, compiled), log),
+        Entry(
+            "bare kernel, bytes in memory", partial(ways.bare_kernel, compiled), log.part(LOADED), ">= 0.8"
+        ),
+    ]
+    compare("1,000,000 Equals, no peers", rows, given.repeat)
 
 
 def all_listed() -> list[str]:
@@ -316,6 +335,7 @@ def timed(act: Callable[[], object]) -> float:
 
 ROWS: dict[str, Callable[[argparse.Namespace], None]] = {
     "equals": equals,
+    "alone": alone,
     "ten": ten,
     "dense": dense,
     "patterns": patterns,

@@ -21,10 +21,11 @@ from indicia.match import compiler
 from indicia.match.engine import IndexMatcher, Sieve
 from indicia.match.index import Index
 from indicia.match.kernel import BUILT
-from indicia.match.reference import ReferenceMatcher
+from indicia.match.reference import Matcher, ReferenceMatcher
 from indicia.model import (
     AlertDefinition,
     Category,
+    Detection,
     DetectionFunction,
     Indicator,
     IndicatorType,
@@ -277,17 +278,16 @@ RECOGNISER = Recogniser()
 SOURCE = telemetry.Source("lines")
 
 
-def met_by_reference(line: bytes, matcher: ReferenceMatcher) -> bool:
+def found_in(line: bytes, matcher: Matcher, sieve: Sieve | None = None) -> list[Detection]:
     value: object = line
     if line.startswith(b"{"):
         try:
             value = decode(line)
         except ValueError:
-            return False
+            return []
     if not isinstance(value, dict | bytes) or not value:
-        return False
-    record = Record(1, value)
-    return bool(detect(event(record, SOURCE, RECOGNISER.schema(value)), matcher))
+        return []
+    return detect(event(Record(1, value), SOURCE, RECOGNISER.schema(value), sieve), matcher)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -298,11 +298,14 @@ def test_no_line_with_a_hit_is_passed_over(opened: dict[str, Index], block: Sequ
     for line in block:
         starts.append(starts[-1] + len(line) + 1)
     for name, index in opened.items():
-        matcher = ReferenceMatcher(SETS[name])
-        named = {start for start, _ in Sieve(index).spans(data)}
+        matcher, fast, sieve = ReferenceMatcher(SETS[name]), IndexMatcher(index), Sieve(index)
+        named = {start for start, _ in sieve.spans(data)}
         for start, line in zip(starts, block, strict=False):
-            if met_by_reference(line, matcher):
+            expected = found_in(line, matcher)
+            if expected:
                 assert start in named, (name, line)
+            found = found_in(line, fast, sieve)
+            assert sorted(found, key=repr) == sorted(expected, key=repr), (name, line)
 
 
 OBSERVABLES = st.builds(

@@ -176,6 +176,8 @@ class Bench:
     def __init__(self, folder: Path, seed: int, other: Any) -> None:
         self.draw = Draw(seed)
         self.other = other
+        self.small, self.large = _Room(PAIRS), _Room(400_000)
+        self.counts = Exact().zeros(COUNTS)
         self.indexes: list[Index] = []
         for name, indicators in SETS.items():
             compiler.write(indicators, folder / f"{name}.idx")
@@ -250,16 +252,24 @@ def values(bench: Bench, blocks: Exact) -> None:
     count = len(texts) - first if draw.chance.random() < 0.7 else draw.size(100)
     out = blocks.room(16 * PAIRS).cast("Q")
     given = [blocks.of(bytes(index.data)), blocks.of(index.layout), blocks.of(b"".join(texts)), offsets]
-    width = 4 if kind == "I" else 8
+    width, odd = 4 if kind == "I" else 8, draw.one(False, True)
     try:
-        found, done = kernel.scan_values(
-            *given, width, first, count, out, blocks.room(9000), draw.one(False, True)
-        )
+        found, done = kernel.scan_values(*given, width, first, count, out, blocks.room(9000), odd)
     except ValueError:
         return
     assert found <= PAIRS
     assert 0 <= done <= count
-    assert all(row < max(done, 1) for row in out[: 2 * found : 2])
+    rows = set(out[: 2 * found : 2])
+    assert all(row < done for row in rows)
+    if not bad:
+        wanted = {row for row in range(done) if alone(bench, index, texts[first + row], odd)}
+        assert rows == wanted, "rows are not what their values are alone"
+
+
+def alone(bench: Bench, index: Index, text: bytes, odd: bool) -> bool:
+    """Whether one value gives a candidate where it is scanned by itself."""
+    room = bench.small
+    return bool(kernel.scan(index.data, index.layout, text, 0, len(text), room.out, bytearray(9000), odd)[0])
 
 
 def lines(bench: Bench, blocks: Exact) -> None:
@@ -268,7 +278,7 @@ def lines(bench: Bench, blocks: Exact) -> None:
     data = b"\n".join(draw.data() for _ in range(draw.size(12)))
     odd = draw.one(False, True)
     small, large = Sieve(index), Sieve(index)
-    small._room, large._room = _Room(PAIRS), _Room(400_000)
+    small._room, large._room = bench.small, bench.large
     wanted = large.spans(data, all_odd=odd)
     assert small.spans(data, all_odd=odd) == wanted, "lines are lost where candidates do not fit"
     start = draw.chance.randint(0, len(data))
@@ -320,7 +330,7 @@ def building(bench: Bench, blocks: Exact) -> None:
     hashes = blocks.room(8 * draw.size(40))
     bitmap = blocks.zeros(draw.one(1 << max(bits - 3, 0) & 0xFFFFFF, draw.size(9000)))
     try:
-        mask = kernel.grams(seed, bits, blocks.of(pieces), hashes, bitmap, blocks.zeros(COUNTS))
+        mask = kernel.grams(seed, bits, blocks.of(pieces), hashes, bitmap, bench.counts)
         assert mask in range(1 << 9)
     except ValueError:
         pass

@@ -76,6 +76,8 @@ typedef struct {
     const u8 *decoded_until; /* the line up to here has been decoded already */
     const u8 *odd_from, *odd_until; /* what lies between, of one line, has been named as odd already */
     const u8 *plain_until; /* the line up to here holds no markup */
+    const u8 *first;       /* where what is walked begins; the base of positions may lie before it */
+    const u8 *readable;    /* the end of the buffer, of which the walk may see a part alone */
 } Walk;
 
 /* ---------------------------------------------------------------- numbers */
@@ -578,7 +580,7 @@ static inline int named_odd(const Walk *w, const u8 *p) { return p >= w->odd_fro
 static void run(Walk *w, const u8 *base, const u8 *p, const u8 *e, unsigned kinds, const u8 *limit) {
     size_t n = (size_t)(e - p);
     u64 position = (u64)(p - base);
-    u8 before = p > base ? p[-1] : 0;
+    u8 before = p > w->first ? p[-1] : 0;
     size_t skip = 0;
     if (before == '\\') {
         if (*p == 'u' && n >= 5 && is_hex(p[1]) && is_hex(p[2]) && is_hex(p[3]) && is_hex(p[4])) skip = 5;
@@ -717,16 +719,19 @@ static size_t undo_percent(const u8 *p, const u8 *end, u8 *out) {
 static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end);
 
 static void walk_decoded(Walk *w, const u8 *p, size_t n, u64 position) {
-    const u8 *from = w->odd_from, *until = w->odd_until;
+    const u8 *from = w->odd_from, *until = w->odd_until, *first = w->first, *readable = w->readable;
     drain(w);
     w->nested = 1;
     w->fixed = position;
-    w->odd_from = w->odd_until = p;
+    w->odd_from = w->odd_until = w->first = p;
+    w->readable = p + n;
     walk(w, p, p, p + n);
     drain(w);
     w->nested = 0;
     w->odd_from = from;
     w->odd_until = until;
+    w->first = first;
+    w->readable = readable;
 }
 
 static int any_hides(const u8 *p, const u8 *end, u8 sign, int hex) {
@@ -749,7 +754,7 @@ static int any_odd_entity(const u8 *p, const u8 *end) {
 /* The line around an escape that matters: all of its readings, three levels of strings in strings deep. */
 static void decode_line(Walk *w, const u8 *base, const u8 *at, const u8 *limit) {
     const u8 *start = at, *end = line_end(at, limit);
-    while (start > base && start[-1] != '\n') start--;
+    while (start > w->first && start[-1] != '\n') start--;
     size_t n = (size_t)(end - start);
     w->decoded_until = end;
     if (w->scratch_size < 3 * n) {
@@ -774,7 +779,7 @@ static void escape(Walk *w, const u8 *base, const u8 *at, const u8 *limit) {
     if (*at == '&') {
         if (at < w->plain_until || named_odd(w, at) || !odd_entity(at, limit)) return;
         const u8 *start = at, *end = line_end(at, limit);
-        while (start > base && start[-1] != '\n') start--;
+        while (start > w->first && start[-1] != '\n') start--;
         if (may_be_markup(start, end)) {
             emit(w, (u64)(at - base), ODD);
             w->odd_from = start;
@@ -858,8 +863,9 @@ static void name_controls(Walk *w, const u8 *base, const u8 *p, size_t n) {
     for (; found; found &= found - 1) emit(w, (u64)(p + __builtin_ctzll(found) - base), ODD);
 }
 
-/* Walks [p, end); gives the offset from base up to which everything is done: less than the end where the
- * candidates do not fit any more; then the line there is to be walked again from its beginning. */
+/* Walks [p, end); gives the offset from base up to which it came: less than the end where the candidates do not
+ * fit any more; then the line there is to be walked again from its beginning. What waits in the ring is the
+ * caller's to drain. */
 static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
     const int every = (w->index->flags & EVERY) != 0;
     const u8 *open = NULL; /* the run that reaches into this block from the one before */
@@ -870,6 +876,10 @@ static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
         size_t n = (size_t)(end - p);
         if (n >= 64) {
             classify(p, &words, &marks, &escapes);
+        } else if (w->readable - p >= 64) {
+            u64 mine = (1ULL << n) - 1;
+            classify(p, &words, &marks, &escapes);
+            words &= mine; marks &= mine; escapes &= mine;
         } else {
             memset(last, 0, 64);
             memcpy(last, p, n);
@@ -911,8 +921,7 @@ static u64 walk(Walk *w, const u8 *base, const u8 *p, const u8 *end) {
         if (!w->nested && w->count + SLACK > w->capacity && p < end) break;
     }
     if (open && p >= end) end_run(w, base, open, end, open_marked, every, end);
-    if (!w->nested) drain(w);
-    return w->lost && !w->nested ? w->lost_at : (u64)(p - base);
+    return (u64)(p - base);
 }
 
 /* ---------------------------------------------------------------- Python */
@@ -948,7 +957,7 @@ static void begin(Walk *w, const Index *x, Py_buffer *out, Py_buffer *scratch, i
     w->scratch = scratch->buf;
     w->scratch_size = (size_t)scratch->len;
     w->all_odd = all_odd;
-    w->decoded_until = w->odd_from = w->odd_until = w->plain_until = data;
+    w->decoded_until = w->odd_from = w->odd_until = w->plain_until = w->first = data;
 }
 
 static PyObject *scan(PyObject *self, PyObject *args) {
@@ -972,7 +981,10 @@ static PyObject *scan(PyObject *self, PyObject *args) {
         Py_BEGIN_ALLOW_THREADS
         const u8 *base = data.buf;
         begin(&w, &x, &out, &scratch, all_odd, base + start);
-        reached = walk(&w, base + start, base + start, base + end) + (u64)start;
+        w.readable = base + data.len;
+        reached = walk(&w, base + start, base + start, base + end);
+        drain(&w);
+        reached = (w.lost ? w.lost_at : reached) + (u64)start;
         for (size_t i = 0; i < w.count; i++) w.out[2 * i] += (u64)start;
         Py_END_ALLOW_THREADS
         result = Py_BuildValue("(nn)", (Py_ssize_t)w.count, (Py_ssize_t)reached);
@@ -980,6 +992,21 @@ static PyObject *scan(PyObject *self, PyObject *args) {
     PyBuffer_Release(&index); PyBuffer_Release(&layout); PyBuffer_Release(&data);
     PyBuffer_Release(&out); PyBuffer_Release(&scratch);
     return result;
+}
+
+static inline u64 offset_at(const u8 *offsets, int width, Py_ssize_t n) {
+    return width == 4 ? load4(offsets + 4 * n) : load8(offsets + 8 * n);
+}
+
+/* Of values that begin at the offsets, the last one that begins at a position or before it. */
+static Py_ssize_t value_at(const u8 *offsets, int width, Py_ssize_t count, u64 position) {
+    Py_ssize_t low = 0, high = count;
+    while (high - low > 1) {
+        Py_ssize_t middle = low + (high - low) / 2;
+        if (offset_at(offsets, width, middle) <= position) low = middle;
+        else high = middle;
+    }
+    return low;
 }
 
 /* Values behind one another, as Arrow keeps them: each is walked by itself, a position is a row. */
@@ -1007,21 +1034,29 @@ static PyObject *scan_values(PyObject *self, PyObject *args) {
         Py_BEGIN_ALLOW_THREADS
         const u8 *base = data.buf, *at = offsets.buf;
         begin(&w, &x, &out, &scratch, all_odd, base);
+        w.readable = base + data.len;
         for (; done < count && w.count + SLACK <= w.capacity; done++) {
-            u64 from, to;
-            size_t before = w.count;
-            if (width == 4) {
-                from = load4(at + 4 * (first + done));
-                to = load4(at + 4 * (first + done + 1));
-            } else {
-                from = load8(at + 8 * (first + done));
-                to = load8(at + 8 * (first + done + 1));
-            }
+            u64 from = offset_at(at, width, first + done), to = offset_at(at, width, first + done + 1);
             if (from > to || to > (u64)data.len) { inside = 0; break; }
-            w.decoded_until = w.odd_from = w.odd_until = w.plain_until = base + from;
-            walk(&w, base + from, base + from, base + to);
-            w.lost = 0; /* its row is named already */
-            for (size_t i = before; i < w.count; i++) w.out[2 * i] = (u64)done;
+            w.decoded_until = w.odd_from = w.odd_until = w.plain_until = w.first = base + from;
+            if (walk(&w, base, base + from, base + to) < to) emit(&w, from, ODD); /* it was too much: named unseen */
+        }
+        drain(&w); /* only now: a key may wait while other values are walked */
+        for (size_t i = 0; i < w.count; i++)
+            w.out[2 * i] = (u64)value_at(at + (size_t)width * (size_t)first, width, done, w.out[2 * i]);
+        if (w.lost) { /* what comes behind the first value that lost one is walked again; it itself is named */
+            u64 row = (u64)value_at(at + (size_t)width * (size_t)first, width, done, w.lost_at);
+            size_t kept = 0;
+            for (size_t i = 0; i < w.count; i++) {
+                if (w.out[2 * i] > row) continue;
+                w.out[2 * kept] = w.out[2 * i];
+                w.out[2 * kept + 1] = w.out[2 * i + 1];
+                kept++;
+            }
+            w.count = kept < w.capacity ? kept + 1 : kept; /* where nothing fell out, the value filled it alone */
+            w.out[2 * w.count - 2] = row;
+            w.out[2 * w.count - 1] = ODD;
+            done = (Py_ssize_t)row + 1;
         }
         Py_END_ALLOW_THREADS
         if (inside) result = Py_BuildValue("(nn)", (Py_ssize_t)w.count, done);

@@ -136,9 +136,12 @@ class Sieve:
         return kernel.count_lines(data, start, end)
 
     def holds(self, data: Block, *, all_odd: bool = False) -> bool:
-        """Whether a piece that is parsed as one, as a JSON document over many lines, may hold a hit."""
-        size = memoryview(data).nbytes
-        return self._every or bool(self._scan(data, 0, size, all_odd)[0])
+        """Whether a piece that is parsed as one may hold a hit: a JSON document over many lines, a text."""
+        if self._every:
+            return True
+        index, room = self._index, self._room
+        found = kernel.scan(index.data, index.layout, data, 0, len(data), room.out, room.scratch, all_odd)
+        return found[0] > 0
 
     def rows(
         self, data: Block, offsets: Buffer, width: int, first: int, count: int, *, all_odd: bool = False

@@ -11,7 +11,7 @@ from indicia.errors import InputError, MissingExtra
 from indicia.identity import lower
 from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
 from indicia.telemetry import columns, families, texts
-from indicia.telemetry.lines import WHOLE, Selection
+from indicia.telemetry.lines import WHOLE, Selection, Sieve
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, read
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
@@ -54,8 +54,9 @@ def events(
 
     `malformed` hears of every record that cannot be read, and with line 0 of a stream that is damaged or of
     no known form; `progress` of bytes read from the disk; `feeds` as in `records.read`. With a `selection`
-    only what its sieve names becomes an event, and only that can be malformed. Raises InputError where the
-    source cannot be opened, or the schema is not known; MissingExtra where its form needs a package more.
+    only what its sieve names becomes an event, with the observables that it names, and only that can be
+    malformed. Raises InputError where the source cannot be opened, or the schema is not known; MissingExtra
+    where its form needs a package more.
     """
     named = _named(schema)
 
@@ -65,7 +66,7 @@ def events(
     try:
         with source.open(progress) as stream:
             found = read(stream, report, selection, source.part, feeds)
-            yield from _events(found, source, named)
+            yield from _events(found, source, named, selection)
     except MissingExtra as error:
         error.place = source.name
         raise
@@ -79,17 +80,19 @@ def of_table(
     As `events` otherwise; `source` only names it. Raises InputError where the schema is not known.
     """
     records = (Record(number, row) for number, row in columns.of_table(table, selection))
-    yield from _events(records, source, _named(schema))
+    yield from _events(records, source, _named(schema), selection)
 
 
-def _events(records: Iterable[Record], source: Source, named: Schema | None) -> Iterator[Event]:
-    recogniser = Recogniser()
+def _events(
+    records: Iterable[Record], source: Source, named: Schema | None, selection: Selection | None
+) -> Iterator[Event]:
+    recogniser, sieve = Recogniser(), selection.sieve if selection is not None else None
     for record in records:
         if isinstance(record.value, bytes) and (text := _understood(record.value, named)) is not None:
             understood = Record(record.line, text.fields, record.value)
-            yield event(understood, source, schemas()[text.schema])
+            yield event(understood, source, schemas()[text.schema], sieve)
         else:
-            yield event(record, source, named or recogniser.schema(record.value))
+            yield event(record, source, named or recogniser.schema(record.value), sieve)
 
 
 def _understood(line: bytes, named: Schema | None) -> texts.Text | None:
@@ -144,9 +147,9 @@ def _possible(schema: Schema, value: Mapping[str, Any]) -> bool:
     )
 
 
-def event(record: Record, source: Source, schema: Schema) -> Event:
-    """The record as its schema understands it."""
-    value, found = record.value, _Finder(schema)
+def event(record: Record, source: Source, schema: Schema, sieve: Sieve | None = None) -> Event:
+    """The record as its schema understands it; with a sieve, only the observables that may meet something."""
+    value, found = record.value, _Finder(schema, sieve)
     if isinstance(value, bytes):
         found.leaf(value.decode("utf-8", "replace"), "", "", 0)
     else:
@@ -165,8 +168,9 @@ def event(record: Record, source: Source, schema: Schema) -> Event:
 class _Finder:
     """Walks a record; the same value at one path counts once, the first time it is seen."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, sieve: Sieve | None) -> None:
         self._schema = schema
+        self._sieve = sieve
         self.observables: dict[tuple[str, str, str], Observable] = {}
 
     def walk(self, value: Any, plain: str, shown: str, opened: int, depth: int) -> None:
@@ -203,7 +207,8 @@ class _Finder:
             and self._opened(value, meaning, plain, shown, opened, depth)
         ):
             return
-        self._add(meaning, value, shown)
+        if self._sieve is None or self._sieve.holds(value.encode("utf-8", "surrogatepass")):
+            self._add(meaning, value, shown)
 
     def _opened(
         self, value: str, meaning: FieldMeaning, plain: str, shown: str, opened: int, depth: int

@@ -114,7 +114,7 @@ class Lines:
 
     def __iter__(self) -> Iterator[Numbered]:
         for number, line in self.whole():
-            yield number, line[:-1] if line.endswith(b"\r") else line
+            yield number, without_cr(line)
 
     def whole(self) -> Iterator[Numbered]:
         """Lines that may still end in CR; none that is longer than LIMIT, nor the piece before a break."""
@@ -212,6 +212,11 @@ class Lines:
             if more := utf16.decode(chunk).encode():
                 yield more
         yield utf16.decode(b"", final=True).encode()
+
+
+def without_cr(line: bytes) -> bytes:
+    """The line without the CR of CRLF: one, for a CR before it is the line's own."""
+    return line[:-1] if line.endswith(b"\r") else line
 
 
 def _stop(block: bytearray, start: int, end: int) -> int:

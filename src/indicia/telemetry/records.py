@@ -24,7 +24,7 @@ import msgspec
 
 from indicia.telemetry import evtx, tables, zeek
 from indicia.telemetry.documents import OPENING, QUOTE, TO_BRACKET, Splitter
-from indicia.telemetry.lines import LIMIT, WHOLE, Lines, Numbered, Report, Selection
+from indicia.telemetry.lines import LIMIT, WHOLE, Lines, Numbered, Report, Selection, without_cr
 
 _ENVELOPES = ("Records", "records", "value", "Events")
 _ARRAY = re.compile(rb"\s*\[[\s\[]*[{\]]")
@@ -193,7 +193,7 @@ def _wanted(lines: Lines, selection: Selection | None) -> Iterator[Numbered]:
         yield from lines
         return
     for number, line in lines.named(selection):
-        yield number, line[:-1] if line.endswith(b"\r") else line
+        yield number, without_cr(line)
 
 
 def decode(data: bytes | str) -> Any:
@@ -334,14 +334,14 @@ def _documents(lines: Lines, report: Report, selection: Selection | None, *, arr
 def _zeek(lines: Lines, report: Report, selection: Selection | None, above: bytes) -> Iterator[Record]:
     """Rows of a Zeek log under its `#` header; a header in mid-file (a rotation) counts from there."""
     header = zeek.Header()
-    for line in above.splitlines():
-        header.read(line)
+    for line in above.split(b"\n"):
+        header.read(without_cr(line))
     if selection is None:
         found: Iterator[Numbered] = iter(lines)
     else:
         # Zeek's escapes write what is no text as text, so lines with such bytes are all judged.
         further = zeek.Further(above or lines.head)
-        found = ((n, line.rstrip(b"\r")) for n, line in lines.named(selection, all_odd=True, also=further))
+        found = ((n, without_cr(line)) for n, line in lines.named(selection, all_odd=True, also=further))
     for number, line in found:
         if line.startswith(b"#"):
             header.read(line)

@@ -9,6 +9,8 @@ import codecs
 import re
 from typing import Any
 
+from indicia.telemetry.lines import without_cr
+
 _HEX = re.compile(rb"\\x([0-9A-Fa-f]{2})|\\\\")
 _CONTROL = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f]")
 
@@ -117,5 +119,5 @@ def _separators(head: bytes, *, rest: bool = False) -> frozenset[int]:
         return frozenset()
     header = Header()
     for line in _SEPARATOR.findall(head):
-        header.read(line.rstrip(b"\r"))
+        header.read(without_cr(line))
     return frozenset(header.cuts)
