@@ -213,9 +213,13 @@ def local(home: Path, quotas: Quotas | None = None, **changes: Any) -> Iterator[
     """The application over a new store in `home`."""
     settings = Settings(home=home, **changes)
     with Store.open(settings.database_url, quotas=quotas) as store:
-        service = Local(app.create(settings, store), store, settings)
-        with service.runner:
-            yield service
+        application = app.create(settings, store)
+        service = Local(application, store, settings)
+        try:
+            with service.runner:
+                yield service
+        finally:
+            app.close(application)
 
 
 def free_port() -> int:

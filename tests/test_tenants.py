@@ -19,7 +19,7 @@ from indicia.errors import NotFound
 from indicia.model import Alert, AlertStatus, Indicator
 from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, ENTITIES, INDICATOR
 from indicia.odata.tree import Query
-from indicia.store import Certificate, Store, TenantStore, Upload, Within, tables
+from indicia.store import Certificate, Position, Receipt, Store, TenantStore, Upload, Within, tables
 from indicia.store.scope import Scope
 from stored import add, definition, detection, everything, indicator, sound, url
 
@@ -209,6 +209,7 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     secret = tenant.add_secret(client, "hash", "abc")
     kept = tenant.add_certificate(client, certificate("a"))
     tenant.add_refresh_token(client, "refresh", "resource", LATER, LATER)
+    tenant.keep_receipt("k", Receipt(client, client))
     return owner.id, found, alert, client, secret.id, kept.id
 
 
@@ -236,6 +237,11 @@ def inside(two: Two) -> Within:
 def upload(two: Two) -> Upload:
     """The other's indicator, as one to be stored or changed."""
     return Upload(two.found, lambda before: {"enabled": False})
+
+
+def standing(two: Two) -> list[Any]:
+    with two.mine.standing() as found:
+        return [found.position, found.definitions, list(found.indicators)]
 
 
 ATTACKS: dict[str, Callable[[Two], object]] = {
@@ -298,6 +304,11 @@ OWN: dict[str, Callable[[Two], object]] = {
     "applications": lambda two: two.mine.applications(),
     "counts": lambda two: two.mine.counts(),
     "generation": lambda two: two.mine.generation(),
+    "standing": standing,
+    "news": lambda two: two.mine.news(Position(0, 0), 1000),
+    "drop_changes": lambda two: two.mine.drop_changes(1000),
+    "receipt": lambda two: two.mine.receipt("k"),
+    "keep_receipt": lambda two: two.mine.keep_receipt("k", Receipt("mine", "mine")),
     "add_definitions": lambda two: two.mine.add_definitions([definition()], "x"),
     "upload_definitions": lambda two: two.mine.upload_definitions([definition()], "x"),
     "add_application": lambda two: two.mine.add_application("x", []),

@@ -23,6 +23,7 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("tls", bool, "serve HTTPS with the home's own CA"),
     ("original_hosts", bool, "also show a certificate for the original service's names"),
     ("max_body_bytes", int, "largest request body that the service reads, in bytes"),
+    ("max_event_bytes", int, "largest batch of events, also after decompression, in bytes"),
     ("token_seconds", int, "how long an access token holds, in seconds"),
     ("quota_definitions", int, "alert definitions a tenant may have"),
     ("quota_indicators", int, "indicators a tenant may have"),
@@ -40,6 +41,7 @@ class Settings:
     tls: bool = True
     original_hosts: bool = False
     max_body_bytes: int = 64 * 1024 * 1024
+    max_event_bytes: int = 1024 * 1024 * 1024
     token_seconds: int = 3599
     quota_definitions: int = 10_000
     quota_indicators: int = 10_000_000

@@ -5,11 +5,13 @@
     tenant.add_indicators([...], by="someone")
 
 `scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `uploads`,
-`purges`, `alerts`, `clients`, `credentials`, `counting` and `queries` work on a scope;
+`purges`, `notes`, `changes`, `receipts`,
+`alerts`, `clients`, `credentials`, `counting` and `queries` work on a scope;
 `tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
 and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
+from indicia.store.changes import News, Position, Standing
 from indicia.store.nouns import (
     Application,
     Certificate,
@@ -24,6 +26,7 @@ from indicia.store.nouns import (
     Tenant,
 )
 from indicia.store.queries import Page, Within
+from indicia.store.receipts import Receipt
 from indicia.store.store import Store
 from indicia.store.tenant import TenantStore
 from indicia.store.uploads import Upload, Uploaded
@@ -34,12 +37,16 @@ __all__ = [
     "Counts",
     "Holder",
     "ImportState",
+    "News",
     "Page",
+    "Position",
+    "Receipt",
     "Recorded",
     "Redeemed",
     "RefreshToken",
     "Secret",
     "SigningKey",
+    "Standing",
     "Store",
     "Tenant",
     "TenantStore",

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from indicia.errors import InvalidValue, NotFound
 from indicia.model import AlertDefinition, Quotas
-from indicia.store import counting, purges, rows
+from indicia.store import counting, notes, purges, rows
 from indicia.store.scope import Scope
 from indicia.store.tables import definitions, imports, indicators
 
@@ -71,6 +71,7 @@ def add(scope: Scope, new: Sequence[AlertDefinition], by: str, quotas: Quotas) -
         ((made.id, *rows.definition_values(made).values(), *stamps) for made in added),
     )
     counting.move(scope, definitions=len(added))
+    notes.definitions_changed(scope)
     return added
 
 
@@ -79,7 +80,7 @@ def change(scope: Scope, definition_id: int, changes: Changes, by: str) -> Alert
     before = one(scope, definition_id)
     wanted = changes(before) if callable(changes) else changes
     _only(wanted, _CHANGEABLE)
-    counting.touch(scope)
+    notes.definitions_changed(scope)
     stamps = {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
     scope.update(definitions, definitions.c.id == definition_id, **rows.column_values(wanted), **stamps)
     return one(scope, definition_id)
@@ -96,6 +97,7 @@ def delete(scope: Scope, definition_id: int, check: Callable[[AlertDefinition], 
     clear(scope, definition_id)
     scope.delete(definitions, definitions.c.id == definition_id)
     counting.move(scope, definitions=-1)
+    notes.definitions_changed(scope)
 
 
 def delete_all(scope: Scope) -> int:
@@ -105,6 +107,7 @@ def delete_all(scope: Scope) -> int:
     clear(scope)
     deleted = scope.delete(definitions)
     counting.move(scope, definitions=-deleted)
+    notes.definitions_changed(scope)
     return deleted
 
 
@@ -117,6 +120,7 @@ def clear(scope: Scope, definition_id: int | None = None) -> int:
     others = scope.delete(indicators, *owned)
     scope.delete(imports, *(() if definition_id is None else (imports.c.definition_id == definition_id,)))
     counting.move(scope, indicators=-patterns - others, patterns=-patterns)
+    notes.cleared(scope, definition_id)
     return patterns + others
 
 

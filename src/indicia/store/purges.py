@@ -10,7 +10,7 @@ indicator that is moved under the definition meanwhile, has to wait (`must_not_a
 from __future__ import annotations
 
 from indicia.errors import StoreError
-from indicia.store import counting, rows
+from indicia.store import counting, notes, rows
 from indicia.store.scope import Scope
 from indicia.store.tables import definitions, imports, indicators, purges
 
@@ -46,6 +46,9 @@ def hide(scope: Scope, definition_id: int | None = None, *, whole: bool) -> tupl
         definitions_to=last if whole else 0,
     )
     counting.move(scope, definitions=-gone, indicators=-found, patterns=-patterns)
+    notes.cleared(scope, definition_id)
+    if whole:
+        notes.definitions_changed(scope)
     return found, gone
 
 

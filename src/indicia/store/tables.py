@@ -244,6 +244,33 @@ purges = Table(  # what is deleted and not removed yet: see the module of that n
     sqlite_autoincrement=True,
 )
 
+changes = Table(  # what changed of what is matched: see the module of that name
+    "changes",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("generation", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("target_id", BigInteger, nullable=False),
+    Column("indicators_to", BigInteger, nullable=False),
+    Index(None, "tenant_id", "generation"),
+    sqlite_autoincrement=True,
+)
+
+receipts = Table(  # what was answered under an Idempotency-Key
+    "receipts",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("key", String(256), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+    _time("created_at"),
+    UniqueConstraint("tenant_id", "key"),
+    Index(None, "tenant_id", "created_at"),
+    sqlite_autoincrement=True,
+)
+
 snapshots = Table(  # definitions as they were when something matched; outlive them
     "snapshots",
     METADATA,

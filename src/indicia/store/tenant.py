@@ -16,6 +16,7 @@ from indicia.odata.entities import Entity
 from indicia.odata.tree import Expression, Query
 from indicia.store import (
     alerts,
+    changes,
     clients,
     counting,
     credentials,
@@ -23,8 +24,10 @@ from indicia.store import (
     imports,
     indicators,
     queries,
+    receipts,
     uploads,
 )
+from indicia.store.changes import News, Position, Standing
 from indicia.store.definitions import Changes as DefinitionChanges
 from indicia.store.engine import Database
 from indicia.store.indicators import Changes as IndicatorChanges
@@ -40,6 +43,7 @@ from indicia.store.nouns import (
     Tenant,
 )
 from indicia.store.queries import Page, Within
+from indicia.store.receipts import Receipt
 from indicia.store.scope import Scope
 from indicia.store.uploads import Upload, Uploaded
 
@@ -319,6 +323,32 @@ class TenantStore:
         """A number that has grown with every change of definitions and indicators."""
         with self._reading() as scope:
             return counting.generation(scope)
+
+    @contextmanager
+    def standing(self) -> Iterator[Standing]:
+        """Everything that is matched, and where that stands in the history of changes; one snapshot."""
+        with self._reading() as scope:
+            yield changes.standing(scope)
+
+    def news(self, since: Position, most: int) -> News | None:
+        """What changed since; None where `standing` has to be read: too old, or beyond `most` indicators."""
+        with self._reading() as scope:
+            return changes.news(scope, since, most)
+
+    def drop_changes(self, generation: int) -> None:
+        """Forget what changed up to a generation; `news` since an earlier one is None from then on."""
+        with self._writing() as scope:
+            changes.drop(scope, generation)
+
+    def receipt(self, key: str) -> Receipt | None:
+        """What was answered under an Idempotency-Key; None where that is unknown, or too long ago."""
+        with self._reading() as scope:
+            return receipts.find(scope, key)
+
+    def keep_receipt(self, key: str, receipt: Receipt) -> Receipt:
+        """Keep an answer under a key; the one that was there before wins and is given."""
+        with self._writing() as scope:
+            return receipts.keep(scope, key, receipt)
 
     def counts(self) -> Counts:
         """How much the tenant has; one row is read, whatever the size."""

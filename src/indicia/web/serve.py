@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.applications import Starlette
 
 from indicia.auth import certificates
 from indicia.errors import InputError, StoreError
@@ -50,7 +51,8 @@ def run(
     # Bound first, so that a mistyped address makes no certificates; listening last, so that whatever can
     # fail has done so before a client connects.
     with _socket(settings) as listening:
-        config = _config(settings, store, warn)
+        application = app.create(settings, store)
+        config = _config(settings, application, warn)
         config.load()
         if settings.original_hosts:
             _show_original(config, settings)
@@ -62,8 +64,12 @@ def run(
             signal.signal(signal.SIGTERM, server.handle_exit)
             signal.signal(signal.SIGINT, server.handle_exit)
         announce(f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)")
-        with _purging(store):
-            server.run(sockets=[listening])
+        threading.Thread(target=application.state.live.preload, name="preload", daemon=True).start()
+        try:
+            with _purging(store):
+                server.run(sockets=[listening])
+        finally:
+            app.close(application)
 
 
 @contextmanager
@@ -112,7 +118,9 @@ class _Server(uvicorn.Server):
                     transport.abort()
 
 
-def _config(settings: Settings, store: Store, warn: Callable[[str], None]) -> uvicorn.Config:
+def _config(
+    settings: Settings, application: Starlette, warn: Callable[[str], None]
+) -> uvicorn.Config:
     found = certificates.ensure(settings.home, settings.host) if settings.tls else None
     if found is not None and found.replaced:
         warn(
@@ -121,7 +129,7 @@ def _config(settings: Settings, store: Store, warn: Callable[[str], None]) -> uv
             "runs on this home must be restarted."
         )
     return uvicorn.Config(
-        app.create(settings, store),
+        application,
         host=settings.host,
         port=settings.port,
         ssl_certfile=found.certificate if found else None,

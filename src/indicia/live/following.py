@@ -1,0 +1,199 @@
+"""An index that follows the store: whatever was written, by any process, is in force soon after.
+
+The generation of the store is looked at every POLL seconds, and at once after a write of this process. What
+changed is read and becomes the next view (`live.view`). When much has changed, a new base is made meanwhile
+(`live.compiled`). Up to SMALL indicators there is no file: everything is compiled here in some milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from indicia.errors import IndiciaError
+from indicia.live import compiled
+from indicia.live.view import Layer, View
+from indicia.match.kernel import BUILT
+from indicia.store import Store, TenantStore
+
+POLL = 0.2
+"""Seconds between two looks at the store."""
+SMALL = 20_000
+"""Indicators up to which a base is compiled here, and changes beyond which one is made anew."""
+SHARE = 8
+"""A base is made anew, too, only when a so manieth part of it has changed."""
+MOST = 300_000
+"""Changes that are taken in at once; beyond, a new base is quicker."""
+PATIENCE = 120.0
+"""Seconds that another process may take to make a base."""
+PAUSE = 1.0
+"""Seconds until it is looked again whether another process has made one."""
+LOG = logging.getLogger("indicia.live")
+
+
+class Following:
+    """The live index of one tenant; safe for any number of threads."""
+
+    def __init__(self, tenant: TenantStore, folder: Path, make: Callable[[], bool]) -> None:
+        self.tenant = tenant
+        self._folder = folder
+        self._make = make
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+        self._merging: threading.Thread | None = None
+        self._view = self._loaded()
+
+    @property
+    def view(self) -> View:
+        """What is matched now."""
+        return self._view
+
+    def refresh(self) -> bool:
+        """Take in what was written; whether there was something. Raises StoreError, InputError."""
+        with self._turn:
+            if self.tenant.generation() == self._view.generation:
+                return False
+            self._put(self._next(self._view) or self._loaded())
+        self._merge_if_worth_it()
+        return True
+
+    def wait(self, generation: int, seconds: float) -> bool:
+        """Wait until a generation is in force here; whether it came in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._view.generation >= generation, seconds)
+
+    def settle(self) -> None:
+        """Wait until no base is being made."""
+        thread = self._merging
+        if thread is not None:
+            thread.join()
+
+    def _put(self, view: View) -> None:
+        self._view = view
+        with self._changed:
+            self._changed.notify_all()
+
+    def _next(self, view: View) -> View | None:
+        """The view after one; None where everything has to be read anew."""
+        if not BUILT:
+            return None
+        news = self.tenant.news(view.position, MOST)
+        return None if news is None else view.after(news)
+
+    def _loaded(self) -> View:
+        """A view of what there is now: from the newest base, else from a new one."""
+        if not BUILT or self.tenant.counts().indicators <= SMALL:
+            return self._read()
+        end = time.monotonic() + PATIENCE
+        while (found := self._from_base()) is None:
+            if not self._make():
+                # Another process is at it.
+                if time.monotonic() > end:
+                    return self._read()
+                time.sleep(POLL)
+        return found
+
+    def _read(self) -> View:
+        with self.tenant.standing() as standing:
+            layer = Layer.of(0, standing.indicators)
+            return View(standing.position, (layer,), standing.definitions)
+
+    def _from_base(self) -> View | None:
+        """The newest base with what changed since; None where there is none, or too much changed."""
+        found = compiled.opened(self._folder, self.tenant.uid)
+        if found is None:
+            return None
+        position, index = found
+        news = self.tenant.news(position, MOST)
+        if news is None:
+            index.close()
+            return None
+        return View(position, (Layer(0, index),), news.definitions).after(news)
+
+    def _merge_if_worth_it(self) -> None:
+        weight, size = self._view.weight, len(self._view.layers[0])
+        if weight <= max(SMALL, size // SHARE):
+            return
+        if self._merging is None or not self._merging.is_alive():
+            self._merging = threading.Thread(target=self._merge, name="merge", daemon=True)
+            self._merging.start()
+
+    def _merge(self) -> None:
+        try:
+            small = self.tenant.counts().indicators <= SMALL
+            # Matching and refreshing go on while it is made; refreshing waits while it is opened.
+            if small or self._make():
+                with self._turn:
+                    self._put(self._loaded())
+            else:
+                time.sleep(PAUSE)
+        except IndiciaError as error:
+            LOG.warning("the live index was not merged: %s", error)
+
+
+class Followings:
+    """The live indexes of a store's tenants, and the thread that keeps them up to date."""
+
+    def __init__(self, store: Store, url: str, home: Path) -> None:
+        self._store = store
+        self._url = url
+        self._folder = home / "indexes"
+        self._found: dict[str, Following] = {}
+        self._loading = threading.Lock()
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def of(self, tenant: TenantStore) -> Following:
+        """The live index of a tenant; the first time it is loaded, which takes seconds for millions."""
+        found = self._found.get(tenant.uid)
+        if found is not None:
+            return found
+        with self._loading:
+            if tenant.uid not in self._found:
+                make = self._maker(tenant)
+                self._found[tenant.uid] = Following(tenant, self._folder, make)
+                self._start()
+        return self._found[tenant.uid]
+
+    def _maker(self, tenant: TenantStore) -> Callable[[], bool]:
+        return lambda: compiled.make_apart(self._url, tenant, self._folder)
+
+    def preload(self) -> None:
+        """Load those that have a base on the disk, so that their first events need not wait."""
+        for tenant in self._store.tenants():
+            if compiled.newest(self._folder, tenant.uid) is not None:
+                self.of(self._store.tenant(tenant.uid))
+
+    def wake(self) -> None:
+        """Something was written: look at once."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stopped.set()
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join()
+        for one in self._found.values():
+            one.settle()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+            self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._stopped.is_set():
+            self._woken.wait(POLL)
+            self._woken.clear()
+            for one in list(self._found.values()):
+                if self._stopped.is_set():
+                    return
+                try:
+                    one.refresh()
+                except IndiciaError as error:
+                    LOG.warning("what was written is not in force yet: %s", error)

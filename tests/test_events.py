@@ -1,0 +1,184 @@
+"""Events in by HTTP, what is in force, and writes that wait for it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from indicia.auth import roles
+from service import Access, Client, Local, add_access, add_application, local
+
+TIME = "2024-03-12T08:53:07Z"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Local]:
+    with local(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def access(service: Local) -> Access:
+    return add_access(service.store, "contoso")
+
+
+@pytest.fixture
+def client(service: Local, access: Access) -> Client:
+    return service.client(access)
+
+
+def event(host: str, number: int = 0) -> dict[str, Any]:
+    return {
+        "event": {"id": str(number)},
+        "@timestamp": TIME,
+        "host": {"name": "pc-1"},
+        "dns": {"question": {"name": host}},
+    }
+
+
+def lines(*events: Any) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in events)
+
+
+def post(client: Client, body: bytes, **headers: str) -> Any:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    reply = client("POST", "Events", body, {"Content-Type": "application/x-ndjson", **given})
+    assert reply.status == 200, reply.body
+    assert reply.headers["indicia-generation"] == str(reply.json()["generation"])
+    return reply.json()
+
+
+def look_for(client: Client, value: str = "evil.example") -> int:
+    """An indicator that is in force when this returns; its Id."""
+    owner = client.add_definition()
+    reply = client(
+        "POST",
+        "IndicatorsOfCompromise",
+        {
+            "Type": "DomainName",
+            "Value": value,
+            "DetectionFunction": "SubdomainOf",
+            "Enabled": True,
+            "AlertDefinition@odata.bind": f"AlertDefinitions({owner})",
+        },
+        {"Prefer": "return=representation, wait=5"},
+    )
+    assert reply.status == 201, reply.body
+    assert reply.headers["preference-applied"] == "return=representation, wait=5"
+    return int(reply.json()["Id"])
+
+
+def test_an_event_meets_an_indicator_that_was_just_written(client: Client, service: Local) -> None:
+    assert post(client, lines(event("www.evil.example")))["detections"] == 0
+    number = look_for(client)
+    found = post(client, lines(event("www.evil.example"), event("good.example", 1)))
+    assert (found["accepted"], found["detections"], found["newAlerts"]) == (2, 1, 1)
+    assert client("DELETE", f"IndicatorsOfCompromise({number})", headers={"Prefer": "wait=5"}).status == 204
+    assert post(client, lines(event("www.evil.example", 2)))["detections"] == 0
+
+
+def test_events_that_come_again_change_nothing(client: Client) -> None:
+    look_for(client)
+    body = lines(*(event("evil.example", number) for number in range(5)))
+    first, second = post(client, body), post(client, body)
+    assert (first["newDetections"], second["detections"], second["newDetections"]) == (5, 5, 0)
+    (alert,) = client("GET", "Alerts").json()["value"]
+    assert alert["DetectionCount"] == 5
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress], ids=["gzip", "zstd"])
+def test_compressed_events(client: Client, pack: Any) -> None:
+    look_for(client)
+    body = pack(lines(*(event("evil.example", number) for number in range(2000))))
+    encoding = "gzip" if body.startswith(b"\x1f\x8b") else "zstd"
+    assert post(client, body, Content_Encoding=encoding)["newDetections"] == 2000
+
+
+def test_every_malformed_line_is_counted_and_the_first_are_told(client: Client) -> None:
+    look_for(client)
+    bad = [b"nonsense", b'{"a":', b"[1]", b"", b"   ", b"7"] + [b"{]"] * 30
+    body = b"\n".join([lines(event("evil.example")).strip(), *bad, lines(event("good.example", 1)).strip()])
+    found = post(client, body)
+    assert (found["accepted"], found["malformed"], found["newDetections"]) == (2, 34, 1)
+    assert found["malformedLines"][:6] == [2, 3, 4, 7, 8, 9]
+    assert len(found["reasons"]) == 20
+    assert found["reasons"][0]["line"] == 2
+
+
+def test_the_records_of_an_envelope_are_events(client: Client) -> None:
+    look_for(client)
+    found = post(client, lines({"Records": [event("evil.example"), event("good.example", 1)]}))
+    assert (found["accepted"], found["newDetections"]) == (2, 1)
+
+
+def test_an_answer_is_repeated_under_its_key(client: Client) -> None:
+    look_for(client)
+    body = lines(event("evil.example"))
+    first = post(client, body, Idempotency_Key="k1")
+    again = client("POST", "Events", body, {"Content-Type": "", "Idempotency-Key": "k1"})
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == first
+    other = client("POST", "Events", body + b"\n", {"Content-Type": "", "Idempotency-Key": "k1"})
+    assert other.status == 400
+    assert other.error["target"] == "Idempotency-Key"
+
+
+def test_too_large_and_damaged_bodies_are_refused(tmp_path: Path) -> None:
+    with local(tmp_path, max_event_bytes=100_000) as service:
+        client = service.client(add_access(service.store, "contoso"))
+        bomb = gzip.compress(b"\n" * 10_000_000)
+        assert len(bomb) < 100_000
+        for body, encoding, status in (
+            (b"\n" * 100_001, "identity", 413),
+            (bomb, "gzip", 413),
+            (zstandard.ZstdCompressor().compress(b"\n" * 10_000_000), "zstd", 413),
+            (gzip.compress(b"{}\n")[:-6], "gzip", 400),
+            (b"{}\n", "zstd", 400),
+            (b"{}\n", "br", 415),
+        ):
+            reply = client("POST", "Events", body, {"Content-Type": "", "Content-Encoding": encoding})
+            assert reply.status == status, (encoding, reply.body)
+        assert client("POST", "Events", b"{}", {"Content-Type": "text/csv"}).status == 415
+
+
+def test_roles_are_asked_for(service: Local, access: Access) -> None:
+    reader = service.client(add_application(service.store, access.tenant_id, (roles.TI_READ,)))
+    assert reader("POST", "Events", b"{}\n").status == 403
+    assert reader("GET", "Index").status == 200
+    assert service.request("POST", "/v1.0/Events", b"{}\n").status == 401
+    assert service.request("GET", "/v1.0/Index").status == 401
+    assert reader("GET", "Events").status == 405
+    assert service.request("POST", "/v2.0/Events", b"{}\n").status == 404
+
+
+def test_no_tenant_meets_the_indicators_of_another(service: Local, client: Client) -> None:
+    look_for(client)
+    other = service.client(add_access(service.store, "fabrikam"))
+    assert post(other, lines(event("evil.example")))["detections"] == 0
+
+
+def test_what_is_in_force_is_told(client: Client) -> None:
+    look_for(client)
+    found = client("GET", "Index").json()
+    assert found["generation"] == found["storeGeneration"]
+    assert sum(found["indicators"]) == 1
+
+
+def test_a_busy_service_says_when_to_try_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indicia.web.events.WAITING", 0)
+    reply = client("POST", "Events", b"{}\n")
+    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+
+
+def test_lines_are_counted_over_blocks(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indicia.live.intake.BLOCK", 1000)
+    look_for(client)
+    body = lines(*(event("evil.example", number) for number in range(3000))) + b"oops\n"
+    found = post(client, body)
+    assert (found["newDetections"], found["malformedLines"]) == (3000, [3001])
