@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/live.py [--indicators 1000000] [--writes 100] [--megabytes 64]
 
-A service of its own over loopback, with TLS as users have it. Measured: loading (from the list to a store, to a
-base), a write until it is in force (`Prefer: wait`), a write until the alert of an event that is sent right
+A service of its own over loopback, with TLS as users have it. Measured: loading (from the list to a store,
+to a base), a write until it is in force (`Prefer: wait`), a write until the alert of an event that is sent right
 after it, and MB/s and events/s of large batches. Another process that follows the same store is measured by
 polling its Index. The indicators are made from numbers; nothing is downloaded.
 """
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from indicia.live import Followings
 from indicia.model import DetectionFunction, Indicator, IndicatorType
-from indicia.store import Store
+from indicia.store import Store, TenantStore
 from service import DEFINITION, Process, add_access, running
 
 TIME = "2024-03-12T08:53:07Z"
@@ -71,11 +71,10 @@ def took(what: str, work: Callable[[], object]) -> None:
     print(f"{what}: {time.perf_counter() - begun:.2f} s", flush=True)
 
 
-def fill(store: Store, tenant_uid: str, count: int) -> None:
+def fill(tenant: TenantStore, count: int) -> None:
     """A definition with so many names."""
     from stored import definition  # noqa: PLC0415
 
-    tenant = store.tenant(tenant_uid)
     (owner,) = tenant.add_definitions([definition()], "bench")
     made = (
         Indicator(IndicatorType.DOMAIN_NAME, name, name, DetectionFunction.SUBDOMAIN_OF, owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Iterator
@@ -182,3 +183,66 @@ def test_lines_are_counted_over_blocks(client: Client, monkeypatch: pytest.Monke
     body = lines(*(event("evil.example", number) for number in range(3000))) + b"oops\n"
     found = post(client, body)
     assert (found["newDetections"], found["malformedLines"]) == (3000, [3001])
+
+
+# Shippers
+
+
+def basic(access: Access, scheme: str = "Basic") -> dict[str, str]:
+    both = f"{access.client_id}:{access.client_secret}"
+    return {"Authorization": f"{scheme} {base64.b64encode(both.encode()).decode()}"}
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "ApiKey"])
+def test_the_bulk_form_of_elasticsearch(service: Local, client: Client, access: Access, scheme: str) -> None:
+    look_for(client)
+    body = lines(
+        {"create": {"_index": "logs"}},
+        event("evil.example"),
+        {"index": {}},
+        event("good.example", 1),
+        {"delete": {"_id": "7"}},
+        {"update": {"_id": "7"}},
+        {"doc": {}},
+    )
+    body += b'{"create":{}}\nnonsense\n' + lines({"index": {}}, event("evil.example", 2))
+    reply = service.request("POST", "/_bulk", body, basic(access, scheme))
+    assert reply.status == 200, reply.body
+    found = reply.json()
+    assert found["errors"] is True
+    outcomes = [(action, item["status"]) for row in found["items"] for action, item in row.items()]
+    assert outcomes == [
+        ("create", 201),
+        ("index", 201),
+        ("delete", 400),
+        ("update", 400),
+        ("create", 400),
+        ("index", 201),
+    ]
+    (alert,) = client("GET", "Alerts").json()["value"]
+    assert alert["DetectionCount"] == 2
+    assert service.request("POST", "/_bulk", b"oops\n", basic(access)).status == 400
+
+
+def test_the_event_collector_of_splunk(service: Local, client: Client, access: Access) -> None:
+    look_for(client)
+    token = {"Authorization": f"Splunk {access.client_id}:{access.client_secret}"}
+    body = json.dumps({"event": event("evil.example")}) + json.dumps(
+        {"event": "Mar 12 08:53:07 pc-1 proxy: GET http://evil.example/\nx", "host": "pc-1"}
+    )
+    reply = service.request("POST", "/services/collector/event", body.encode(), token)
+    assert (reply.status, reply.json()) == (200, {"text": "Success", "code": 0})
+    assert client("GET", "Detections/$count").body.lstrip(b"\xef\xbb\xbf") == b"2"
+    for bad, code in ((b"", 5), (b"{}", 6), (b'{"event":"x"} {"even', 6), (b"oops", 6)):
+        reply = service.request("POST", "/services/collector", bad, token)
+        assert (reply.status, reply.json()["code"]) == (400, code), bad
+
+
+def test_shippers_show_who_they_are(service: Local, access: Access) -> None:
+    for given in ("", "Basic x", "Splunk x", f"Splunk {access.client_id}:wrong", "Digest x"):
+        reply = service.request("POST", "/_bulk", b"", {"Authorization": given})
+        assert reply.status == 401, given
+    assert service.request("POST", "/_bulk", b"", basic(access)).status == 200
+    tenant = service.store.tenant(access.tenant_id)
+    tenant.revoke_secret(access.client_id, access.secret_id)
+    assert service.request("POST", "/_bulk", b"", basic(access)).status == 401

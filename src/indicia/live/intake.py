@@ -61,10 +61,14 @@ class Taken:
 class Intake:
     """One stream of events. For one thread."""
 
-    def __init__(self, live: Following, source: str, form: Form = Form.JSON) -> None:
+    def __init__(
+        self, live: Following, source: str, form: Form = Form.JSON, *, numbers: int = NUMBERS
+    ) -> None:
+        """`form` is JSON or LINES; so many numbers of malformed lines are told."""
         self._live = live
         self._source = source
         self._form = form
+        self._numbers = numbers
         self._rest = bytearray()
         self._line = 0
         self._waiting: list[Detection] = []
@@ -98,14 +102,15 @@ class Intake:
         matcher, sieve = view.engine()
         self.taken.generation = min(self.taken.generation, view.generation)
         checked = _Checked(sieve) if sieve is not None and self._form is Form.JSON else None
-        selection = Selection(checked, self._pass_over) if checked is not None else None
+        found = checked or sieve
+        selection = Selection(found, self._pass_over) if found is not None else None
         source = Source(self._source, part=Part(self._form), held=block)
         for event in telemetry.events(source, malformed=self._malformed, selection=selection):
             self.taken.accepted += 1
-            found = detect(event, matcher, self._live.tenant.uid)
-            if found:
-                self._waiting += found
-                self.taken.detections += len(found)
+            detections = detect(event, matcher, self._live.tenant.uid)
+            if detections:
+                self._waiting += detections
+                self.taken.detections += len(detections)
                 if len(self._waiting) >= BATCH:
                     self._record()
         if checked is not None:
@@ -118,7 +123,7 @@ class Intake:
     def _malformed(self, what: Malformed) -> None:
         taken, line = self.taken, self._line + what.line
         taken.malformed += 1
-        if len(taken.lines) < NUMBERS:
+        if len(taken.lines) < self._numbers:
             taken.lines.append(line)
         if len(taken.reasons) < REASONS:
             taken.reasons.append((line, what.reason))

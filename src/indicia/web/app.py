@@ -23,6 +23,7 @@ from indicia.web.events import Events
 from indicia.web.gate import Gate, external_issuers, issuer_of
 from indicia.web.grants import Grants
 from indicia.web.problems import Guard
+from indicia.web.shippers import Shippers
 from indicia.web.token import TokenEndpoint
 from indicia.web.waiting import Waiting
 
@@ -50,6 +51,7 @@ def create(settings: Settings, store: Store) -> Starlette:
             siem.Pull(gate).route(),
             *TokenEndpoint(grants, issuer).routes(),
             *Discovery(grants, issuer).routes(),
+            *Shippers(events, gate, grants, live, settings.max_body_bytes).routes(),
         ],
         middleware=[Middleware(Guard)],
     )
