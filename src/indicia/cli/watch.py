@@ -1,0 +1,68 @@
+"""`indicia watch`: sources that never end meet the indicators of the store, as those are at each moment."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from indicia.cli.session import Session, json_option, pass_session
+from indicia.cli.show import as_json, counted, say
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option(
+    "--tenant", metavar="NAME", help="Whose indicators and alerts; not needed where there is one tenant."
+)
+@click.option(
+    "--idle", type=click.FloatRange(0), metavar="SECONDS", help="End when nothing came for so long."
+)
+@json_option
+@pass_session
+def command(
+    session: Session, sources: tuple[str, ...], tenant: str | None, idle: float | None, json_asked: bool
+) -> None:
+    """Watch files that grow and rotate, folders of them, `-`, syslog+udp://HOST:PORT, syslog+tcp://HOST:PORT.
+
+    Every alert that is opened is told on stdout. What is written by `indicia indicators`, `indicia
+    definitions` or the service is in force within a second. SIGTERM and Ctrl-C end it; the next call goes on
+    where files were.
+    """
+    from indicia.cli import nouns
+    from indicia.cli.faults import Faults
+    from indicia.live import Followings
+    from indicia.live.watch import Watch
+    from indicia.model import Alert
+
+    stopped = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stopped.set())
+    malformed = Faults("malformed lines")
+
+    def opened(alert: Alert) -> None:
+        found = nouns.alert(alert)
+        text = f"{alert.definition.severity}: {alert.definition.title} ({alert.machine})"
+        click.echo(as_json(found, indent=None) if json_asked else text)
+
+    with session.store() as store:
+        live = Followings(store, session.settings.database_url, session.home)
+        try:
+            with session.tenant(tenant) as scope:
+                following = live.of(store.tenant(scope.uid))
+            watch = Watch(
+                following,
+                sources,
+                session.home / "watch",
+                opened,
+                lambda what: malformed(what.source, what.line, what.reason),
+            )
+            watch.run(stopped, idle)
+        finally:
+            live.close()
+    malformed.close()
+    seen = watch.seen
+    say(f"{counted(seen.events, 'event')}, {counted(seen.detections, 'new detection')}, "
+        f"{counted(seen.alerts, 'new alert')}.")  # fmt: skip

@@ -1,0 +1,200 @@
+"""`file:` a file that grows and is rotated, by renaming (and a new file) or by copying and truncating.
+
+    indicia watch /var/log/app.log      indicia watch file:/var/log/app.log      indicia watch /var/log/zeek
+
+A file is read from its beginning, then as it grows, whole lines at a time; a last line without its end is
+read when the file was rotated. Where it stands is kept by offset and a digest of its first bytes, so that
+after a restart the rest of a file that was renamed or copied meanwhile is found beside it (`app.log.1`,
+`app.log-20240312`; compressed ones are not opened), and those that came after it are read as well. Where
+nothing is found, reading begins anew: events that were read already have the same ids and change nothing.
+
+Files of lines are followed: JSON lines, text, Zeek TSV, CSV. JSON over many lines is for `indicia scan`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import BinaryIO
+
+from indicia.live.pieces import Piece
+from indicia.telemetry.records import Form, form_of
+
+CHUNK = 4 * 1024 * 1024
+"""Bytes that are read at once; a longer line is cut there."""
+HEAD = 1024
+"""Bytes by which a file is known again."""
+GRACE = 1.0
+"""Seconds without growth after which a renamed file is left: its writer may not know yet."""
+LOOK = 64 * 1024
+"""Bytes by which its form is known."""
+_HEADED = frozenset({Form.ZEEK, Form.CSV, Form.TSV})
+_ROTATED = re.compile(r"(?P<name>.+?)[.-][0-9][0-9T.-]*(\.(gz|zst|bz2|xz))?\Z")
+_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a file stands."""
+
+    inode: int
+    offset: int
+    lines: int
+    head: str
+    """Digest of its first `head_size` bytes."""
+    head_size: int
+
+
+class Growing:
+    """One path that is followed; for one thread."""
+
+    def __init__(self, path: Path, mark: Mark | None = None) -> None:
+        self.path = path
+        self.mark = mark
+        self._file: BinaryIO | None = None
+        self._resumed = mark is None
+        self._grew = time.monotonic()
+
+    def pieces(self) -> Iterator[Piece]:
+        """What has come since; each is to be kept before the next one is asked for."""
+        if not self._resumed:
+            yield from self._resume()
+            self._resumed = True
+        while True:
+            if self._file is None and not self._open(self.path, self.mark):
+                return
+            # Before it is read, because what is behind the mark now may be the middle of something else.
+            if not self._emptied():
+                yield from self._rest(final=False)
+                if not self._renamed():
+                    return
+            yield from self._rest(final=True)
+            self._close()
+            self.mark = None
+
+    def close(self) -> None:
+        """Let go of the file; the mark stays."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self, path: Path, mark: Mark | None) -> bool:
+        try:
+            self._file = path.open("rb")
+        except OSError:
+            return False
+        self.mark = mark or Mark(os.fstat(self._file.fileno()).st_ino, 0, 0, "", 0)
+        return True
+
+    def _resume(self) -> Iterator[Piece]:
+        """The rest of the file that the mark is of, and those between it and the one there now."""
+        if self.mark is None or _is_of(self.path, self.mark):
+            return
+        beside = sorted(self._beside(), key=lambda path: path.stat().st_mtime_ns)
+        first = next((number for number, path in enumerate(beside) if _is_of(path, self.mark)), None)
+        if first is not None:
+            for path in beside[first:]:
+                if self._open(path, self.mark):
+                    yield from self._rest(final=True)
+                self._close()
+                self.mark = None
+        self.mark = None
+
+    def _renamed(self) -> bool:
+        """Whether the path names another file, and nobody has written to ours for a while."""
+        if self._file is None:
+            return False
+        try:
+            there = self.path.stat().st_ino
+        except OSError:
+            return False
+        other = there != os.fstat(self._file.fileno()).st_ino
+        return other and time.monotonic() - self._grew >= GRACE
+
+    def _emptied(self) -> bool:
+        """Whether the file was emptied since, and perhaps written to again; the copy of it is open then."""
+        if self._file is None or self.mark is None:
+            return False
+        mark, size = self.mark, os.fstat(self._file.fileno()).st_size
+        if size >= mark.offset and _digest(self._file, mark.head_size) == mark.head:
+            return False
+        copies = [path for path in self._beside() if _is_of(path, mark)]
+        self._close()
+        if copies:
+            self._open(max(copies, key=lambda path: path.stat().st_mtime_ns), mark)
+        return True
+
+    def _beside(self) -> list[Path]:
+        """Earlier ones of the same log."""
+        name = self.path.name
+        return [
+            path
+            for path in self.path.parent.glob(f"{glob_of(name)}[.-]*")
+            if path.is_file() and not path.name.endswith(_COMPRESSED)
+        ]
+
+    def _rest(self, *, final: bool) -> Iterator[Piece]:
+        """Whole lines up to the end of the open file; with `final` the last one without its end too."""
+        while self._file is not None and self.mark is not None:
+            mark = self.mark
+            self._file.seek(mark.offset)
+            data = self._file.read(CHUNK)
+            cut = data.rfind(b"\n") + 1
+            if not cut:
+                if not data or not (final or len(data) == CHUNK):
+                    return
+                cut = len(data)
+            data = data[:cut]
+            form, header = self._form()
+            size = min(HEAD, mark.offset + cut)
+            yield Piece(str(self.path), data, form, header if mark.offset else b"", mark.lines)
+            self._grew = time.monotonic()
+            # Past the yield it is kept.
+            digest = _digest(self._file, size)
+            self.mark = Mark(mark.inode, mark.offset + cut, mark.lines + data.count(b"\n"), digest, size)
+
+    def _form(self) -> tuple[Form, bytes]:
+        """The form by the beginning of the file, and the lines above that are needed to read others."""
+        if self._file is None:
+            return Form.LINES, b""
+        self._file.seek(0)
+        head = self._file.read(LOOK)
+        form = form_of(head)
+        if form is Form.ZEEK:
+            lines = head.splitlines(keepends=True)
+            return form, b"".join(line for line in lines if line.startswith(b"#"))
+        if form in _HEADED:
+            return form, head[: head.find(b"\n") + 1]
+        return (form, b"") if form is Form.JSON else (Form.LINES, b"")
+
+
+def glob_of(name: str) -> str:
+    """A name as a pattern that matches itself alone."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def is_rotated(path: Path) -> bool:
+    """Whether a file in a folder is an earlier part of another one there."""
+    found = _ROTATED.match(path.name)
+    return found is not None and path.with_name(found["name"]).exists()
+
+
+def _is_of(path: Path, mark: Mark) -> bool:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return size >= mark.offset and _digest(file, mark.head_size) == mark.head
+    except OSError:
+        return False
+
+
+def _digest(file: BinaryIO, size: int) -> str:
+    return blake2b(os.pread(file.fileno(), size, 0), digest_size=16).hexdigest() if size else ""
