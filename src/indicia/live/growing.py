@@ -77,6 +77,11 @@ class Growing:
             self._close()
             self.mark = None
 
+    def begin(self) -> None:
+        """Look at the file that is there now, so that its mark can be noted before anything is read."""
+        if self._file is None and self._resumed:
+            self._open(self.path, self.mark)
+
     def close(self) -> None:
         """Let go of the file; the mark stays."""
         self._close()
@@ -91,7 +96,11 @@ class Growing:
             self._file = path.open("rb")
         except OSError:
             return False
-        self.mark = mark or Mark(os.fstat(self._file.fileno()).st_ino, 0, 0, "", 0)
+        if mark is None:
+            found = os.fstat(self._file.fileno())
+            size = min(HEAD, found.st_size)
+            mark = Mark(found.st_ino, 0, 0, _digest(self._file, size), size)
+        self.mark = mark
         return True
 
     def _resume(self) -> Iterator[Piece]:
@@ -190,8 +199,10 @@ def is_rotated(path: Path) -> bool:
 def _is_of(path: Path, mark: Mark) -> bool:
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return size >= mark.offset and _digest(file, mark.head_size) == mark.head
+            found = os.fstat(file.fileno())
+            if not mark.head_size:  # of a file that was empty there is nothing else to be known by
+                return found.st_ino == mark.inode
+            return found.st_size >= mark.offset and _digest(file, mark.head_size) == mark.head
     except OSError:
         return False
 

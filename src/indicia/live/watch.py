@@ -141,7 +141,11 @@ class Watch:
         name = str(path)
         if name not in self._found:
             self._noted[name] = mark = self._mark(name)
-            self._found[name] = Growing(path, mark)
+            self._found[name] = one = Growing(path, mark)
+            if mark is None:
+                # At once: what is rotated from now on is known as ours, whenever this is killed.
+                one.begin()
+                self._write(name, one.mark)
 
     def _round(self, stopped: threading.Event) -> bool:
         """What came of every source; whether anything did."""
