@@ -253,3 +253,16 @@ def test_ten_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_a_hundred_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     kills(tmp_path, 100, 60_000)
+
+
+def test_a_file_that_is_rotated_twice_between_two_looks_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    append(path, "one\n")
+    growing = followed(path)
+    assert texts(growing) == "one\n"
+    append(path, "two\n")
+    for name, text in (("app.log.2", "three\n"), ("app.log.1", "four\n")):
+        path.rename(tmp_path / name)
+        time.sleep(0.01)
+        append(path, text)
+    assert texts(growing) == "two\nthree\nfour\n"

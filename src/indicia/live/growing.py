@@ -59,23 +59,28 @@ class Growing:
         self._file: BinaryIO | None = None
         self._resumed = mark is None
         self._grew = time.monotonic()
+        self._last: Mark | None = None
+        """Of the rotated file that was read last."""
 
     def pieces(self) -> Iterator[Piece]:
         """What has come since; each is to be kept before the next one is asked for."""
         if not self._resumed:
-            yield from self._resume()
+            yield from self._catch_up()
             self._resumed = True
-        while True:
-            if self._file is None and not self._open(self.path, self.mark):
-                return
+        while self._file is not None or self._open(self.path, self.mark):
+            if self._last is not None and self._missed(self._last):
+                # Rotated once more before it was opened.
+                self.mark = self._last
+                yield from self._catch_up()
+                continue
+            self._last = None
             # Before it is read, because what is behind the mark now may be the middle of something else.
             if not self._emptied():
                 yield from self._rest(final=False)
                 if not self._renamed():
                     return
-            yield from self._rest(final=True)
-            self._close()
-            self.mark = None
+                yield from self._rest(final=True)
+            yield from self._catch_up()
 
     def begin(self) -> None:
         """Look at the file that is there now, so that its mark can be noted before anything is read."""
@@ -103,19 +108,33 @@ class Growing:
         self.mark = mark
         return True
 
-    def _resume(self) -> Iterator[Piece]:
+    def _catch_up(self) -> Iterator[Piece]:
         """The rest of the file that the mark is of, and those between it and the one there now."""
-        if self.mark is None or _is_of(self.path, self.mark):
+        self._close()
+        known = self.mark
+        if known is None or _is_of(self.path, known):
             return
+        done = False
+        while files := self._since(known)[done:]:
+            if not self._open(files[0], None if done else known):
+                break
+            yield from self._rest(final=True)
+            known, done = self.mark or known, True
+            self._close()
+        self.mark, self._last = None, known
+
+    def _since(self, mark: Mark) -> list[Path]:
+        """The rotated file that a mark is of, and later ones; nothing where it is gone."""
         beside = sorted(self._beside(), key=lambda path: path.stat().st_mtime_ns)
-        first = next((number for number, path in enumerate(beside) if _is_of(path, self.mark)), None)
-        if first is not None:
-            for path in beside[first:]:
-                if self._open(path, self.mark):
-                    yield from self._rest(final=True)
-                self._close()
-                self.mark = None
-        self.mark = None
+        first = next((number for number, path in enumerate(beside) if _is_of(path, mark)), len(beside))
+        return beside[first:]
+
+    def _missed(self, last: Mark) -> bool:
+        """Whether a file lies between the last one that was read and the one that is open."""
+        if self._file is None:
+            return False
+        ours = os.fstat(self._file.fileno()).st_ino
+        return any(path.stat().st_ino != ours for path in self._since(last)[1:])
 
     def _renamed(self) -> bool:
         """Whether the path names another file, and nobody has written to ours for a while."""
@@ -129,17 +148,11 @@ class Growing:
         return other and time.monotonic() - self._grew >= GRACE
 
     def _emptied(self) -> bool:
-        """Whether the file was emptied since, and perhaps written to again; the copy of it is open then."""
+        """Whether the file was emptied since, and perhaps written to again."""
         if self._file is None or self.mark is None:
             return False
         mark, size = self.mark, os.fstat(self._file.fileno()).st_size
-        if size >= mark.offset and _digest(self._file, mark.head_size) == mark.head:
-            return False
-        copies = [path for path in self._beside() if _is_of(path, mark)]
-        self._close()
-        if copies:
-            self._open(max(copies, key=lambda path: path.stat().st_mtime_ns), mark)
-        return True
+        return size < mark.offset or _digest(self._file, mark.head_size) != mark.head
 
     def _beside(self) -> list[Path]:
         """Earlier ones of the same log."""
