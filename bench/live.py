@@ -71,7 +71,7 @@ def took(what: str, work: Callable[[], object]) -> None:
 
 def fill(tenant: TenantStore, count: int) -> None:
     """A definition with so many names."""
-    from stored import definition  # noqa: PLC0415
+    from stored import definition
 
     (owner,) = tenant.add_definitions([definition()], "bench")
     made = (

@@ -154,7 +154,7 @@ def test_roles_are_asked_for(service: Local, access: Access) -> None:
     assert reader("GET", "Index").status == 200
     assert service.request("POST", "/v1.0/Events", b"{}\n").status == 401
     assert service.request("GET", "/v1.0/Index").status == 401
-    assert reader("GET", "Events").status == 405
+    assert reader("GET", "Events").status == 404
     assert service.request("POST", "/v2.0/Events", b"{}\n").status == 404
 
 

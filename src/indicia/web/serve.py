@@ -118,9 +118,7 @@ class _Server(uvicorn.Server):
                     transport.abort()
 
 
-def _config(
-    settings: Settings, application: Starlette, warn: Callable[[str], None]
-) -> uvicorn.Config:
+def _config(settings: Settings, application: Starlette, warn: Callable[[str], None]) -> uvicorn.Config:
     found = certificates.ensure(settings.home, settings.host) if settings.tls else None
     if found is not None and found.replaced:
         warn(
