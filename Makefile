@@ -15,6 +15,9 @@ JOBS ?= 2
 ARGS ?=
 # How long `make fuzz` attacks the kernel.
 SECONDS ?= 600
+# How much `make soak` goes through.
+EVENTS ?= 1000000
+KILLS ?= 100
 PYTEST := $(BIN)/python -m pytest -q
 CODE := src tests bench examples
 
@@ -41,6 +44,10 @@ test-fast: setup ## what takes long is left out, under 60 s
 .PHONY: test-slow
 test-slow: setup ## the long runs alone: the whole truth, kills by the hundred
 	$(PYTEST) -m slow $(ARGS)
+
+.PHONY: soak
+soak: setup ## kills by the hundred while a stream runs: EVENTS=1000000 KILLS=100 SEED=1, some minutes
+	PYTHONPATH=tests $(BIN)/python -m soak --events $(EVENTS) --kills $(KILLS) --seed $(or $(SEED),1)
 
 .PHONY: fuzz
 fuzz: setup ## the kernel under sanitizers for SECONDS=600, and more examples for the engine; SEED=… repeats a run

@@ -2,21 +2,24 @@
 
     .venv/bin/python bench/live.py [--indicators 1000000] [--writes 100] [--megabytes 64]
 
-Two service processes on one store over loopback, with TLS as users have it. Measured: the import, making the
-base, a write until it is in force (`Prefer: wait`), until the detection of an event that is sent right after
-it is stored, and until the other process meets it; MB/s of one large batch. The indicators are made from
-numbers; nothing is downloaded.
+A service of two workers on loopback, with TLS as users have it. Measured: the import, making the base, a
+write until it is in force (`Prefer: wait`), until the detection of an event that is sent right after it is
+stored, and until the other worker meets it; MB/s of one large batch, and of one at each worker at the same
+time; and the seconds of all cores that the service needed for them. The indicators are made from numbers;
+nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from indicia.live import Followings
 from indicia.model import DetectionFunction, Indicator, IndicatorType
 from indicia.store import Store, TenantStore
-from service import DEFINITION, Process, add_access, running
+from service import DEFINITION, Access, Process, add_access, running
 
 TIME = "2024-03-12T08:53:07Z"
 
@@ -51,15 +54,28 @@ def main() -> int:
             live = Followings(store, database, home)
             took("base made and opened", lambda: live.of(tenant))
             live.close()
-        with running(home) as one, running(home) as two, one.session(access) as session:
-            other = two.session(access)
-            took("service opens the base", lambda: session.get(f"{one.url}/v1.0/Index", timeout=300))
-            other.get(f"{two.url}/v1.0/Index", timeout=300)
-            owner = session.post(f"{one.url}/v1.0/AlertDefinitions", json=DEFINITION, timeout=30).json()["Id"]
-            writes(one, session, two, other, owner, given.writes)
-            batches(one, session, given.megabytes)
-            other.close()
+        begun = time.perf_counter()
+        with running(home, workers=2) as service:
+            one, two = each(service, access)
+            print(f"service started, base opened by both: {time.perf_counter() - begun:.2f} s", flush=True)
+            url = f"{service.url}/v1.0/AlertDefinitions"
+            owner = one.post(url, json=DEFINITION, timeout=30).json()["Id"]
+            writes(service, one, two, owner, given.writes)
+            batches(service, one, two, given.megabytes)
+            one.close()
+            two.close()
     return 0
+
+
+def each(service: Process, access: Access) -> list[requests.Session]:
+    """A connection to each of two workers."""
+    found: dict[int, requests.Session] = {}
+    while len(found) < 2:
+        session = service.session(access)
+        process = session.get(f"{service.url}/v1.0/Index", timeout=300).json()["process"]
+        if found.setdefault(process, session) is not session:
+            session.close()
+    return list(found.values())
 
 
 def took(what: str, work: Callable[[], object]) -> None:
@@ -89,7 +105,7 @@ def line(name: str, number: int) -> bytes:
 
 
 def writes(
-    one: Process, session: requests.Session, two: Process, other: requests.Session, owner: int, count: int
+    service: Process, session: requests.Session, other: requests.Session, owner: int, count: int
 ) -> None:
     """The three latencies, in milliseconds."""
     in_force, alerted, elsewhere = [], [], []
@@ -104,43 +120,66 @@ def writes(
         }
         begun = time.perf_counter()
         reply = session.post(
-            f"{one.url}/v1.0/IndicatorsOfCompromise", json=body, headers={"Prefer": "wait=5"}, timeout=30
+            f"{service.url}/v1.0/IndicatorsOfCompromise", json=body, headers={"Prefer": "wait=5"}, timeout=30
         )
         reply.raise_for_status()
         in_force.append(time.perf_counter() - begun)
-        found: dict[str, Any] = session.post(f"{one.url}/v1.0/Events", data=line(name, 0), timeout=30).json()
+        found: dict[str, Any] = session.post(
+            f"{service.url}/v1.0/Events", data=line(name, 0), timeout=30
+        ).json()
         if found["newDetections"] != 1:
             sys.exit(f"WRONG: {found}")
         alerted.append(time.perf_counter() - begun)
-        while other.post(f"{two.url}/v1.0/Events", data=line(name, 1), timeout=30).json()["detections"] != 1:
+        url = f"{service.url}/v1.0/Events"
+        while other.post(url, data=line(name, 1), timeout=30).json()["detections"] != 1:
             pass
         elsewhere.append(time.perf_counter() - begun)
     for what, seconds in (
         ("POST of an indicator until it is in force", in_force),
         ("POST of an indicator until the detection of the next event is stored", alerted),
-        ("the same, event sent to another process", elsewhere),
+        ("the same, event sent to the other worker", elsewhere),
     ):
         cuts = statistics.quantiles(seconds, n=100)
         print(f"{what}: p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms", flush=True)
 
 
-def batches(one: Process, session: requests.Session, megabytes: int) -> None:
-    """MB/s of one large batch, one event in 10,000 meets, and requests of one event each."""
+def batches(service: Process, one: requests.Session, two: requests.Session, megabytes: int) -> None:
+    """MB/s of large batches, one event in 10,000 meets, and requests of one event each."""
     step = 10_000
     part = b"".join(line(f"good{number}.other.example", number) for number in range(step - 1))
     parts = [part + line("a.h7.listed.example", n) for n in range(max(1, megabytes * 10**6 // len(part)))]
-    body = b"".join(parts)
-    begun = time.perf_counter()
-    found = session.post(f"{one.url}/v1.0/Events", data=body, timeout=600).json()
-    seconds = time.perf_counter() - begun
-    if found["detections"] != len(parts):
-        sys.exit(f"WRONG: {found}")
-    rate, events = len(body) / seconds / 1e6, found["accepted"] / seconds
-    print(f"one batch of {len(body) / 1e6:.0f} MB: {rate:.0f} MB/s, {events:,.0f} events/s")
+    body, url = b"".join(parts), f"{service.url}/v1.0/Events"
+
+    def send(session: requests.Session) -> None:
+        found = session.post(url, data=body, timeout=600).json()
+        if found["detections"] != len(parts) or found["accepted"] != step * len(parts):
+            raise SystemExit(f"WRONG: {found}")
+
+    for what, sessions in (("one batch", [one]), ("one batch at each worker at once", [one, two])):
+        begun, used = time.perf_counter(), seconds_of(service.process.pid)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(send, sessions))
+        seconds, used = time.perf_counter() - begun, seconds_of(service.process.pid) - used
+        size, events = len(body) * len(sessions) / 1e6, step * len(parts) * len(sessions)
+        print(
+            f"{what}, {size:.0f} MB: {size / seconds:.0f} MB/s, {events / seconds:,.0f} events/s; the service"
+            f" computed for {used:.2f} s, {size / used:.0f} MB for each",
+            flush=True,
+        )
     begun, count = time.perf_counter(), 300
     for number in range(count):
-        session.post(f"{one.url}/v1.0/Events", data=line("good.other.example", number), timeout=30)
+        one.post(url, data=line("good.other.example", number), timeout=30)
     print(f"requests of one event, one client: {count / (time.perf_counter() - begun):.0f}/s")
+
+
+def seconds_of(pid: int) -> float:
+    """Processor time of a process and its children that live."""
+    ticks = 0
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for one in (pid, *children):
+        found = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(found[11]) + int(found[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -287,11 +287,15 @@ class Process:
         self.process.wait(30)
 
 
-def start(home: Path, port: int) -> Process:
+def start(home: Path, port: int, workers: int = 1) -> Process:
     """Start the service and wait for its line."""
+    command = ["-c", SERVE, str(home), str(port)]
+    if workers > 1:
+        command = ["-m", "indicia", "--home", str(home), "serve", "--port", str(port)]
+        command += ["--workers", str(workers)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INDICIA_")}
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(home), str(port)],
+        [sys.executable, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -307,9 +311,9 @@ def start(home: Path, port: int) -> Process:
 
 
 @contextmanager
-def running(home: Path, port: int | None = None) -> Iterator[Process]:
-    """The service as a process, ended at the end."""
-    service = start(home, port or free_port())
+def running(home: Path, port: int | None = None, workers: int = 1) -> Iterator[Process]:
+    """The service as a process, or several workers and the one that looks after them; ended at the end."""
+    service = start(home, port or free_port(), workers)
     try:
         yield service
     finally:

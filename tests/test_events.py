@@ -11,9 +11,17 @@ from typing import Any
 
 import pytest
 import zstandard
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from indicia import telemetry
 from indicia.auth import roles
+from indicia.live import Following
+from indicia.live.intake import Intake
+from indicia.telemetry import Malformed, Source
+from indicia.telemetry.records import Form, Part
 from service import Access, Client, Local, add_access, add_application, local
+from stored import add, indicator, opened
 
 TIME = "2024-03-12T08:53:07Z"
 
@@ -185,6 +193,85 @@ def test_lines_are_counted_over_blocks(client: Client, monkeypatch: pytest.Monke
     assert (found["newDetections"], found["malformedLines"]) == (3000, [3001])
 
 
+LINES = (
+    b"{}",
+    b'{"a":1}',
+    b'{"a":1}\r',
+    b'{"a":1} ',
+    b' {"a":1}',
+    b'{"a":"x',
+    b'y"}',
+    b'{"a":"}',
+    b'{"}',
+    b'{"a":[{}',
+    b"{}]}",
+    b"{},{}",
+    b"{}{}",
+    b"{",
+    b"}",
+    b"",
+    b"  ",
+    b"[1]",
+    b"nonsense",
+    b"\xef\xbb\xbf{}",
+    b'{"a":"\xff"}',
+    b'{"Records":[{"a":1},{"b":2}]}',
+    b'{ "value" : [{"a":1}]}',
+    b'{"b":{"value":[{"a":1}]}}',
+    lines(event("evil.example")).strip(),
+    lines(event("evil.example", 1)).strip(),
+)
+"""What is one object, several, none, or looks as if it went on in the next line."""
+
+
+def one_by_one(body: bytes) -> tuple[int, list[int]]:
+    """How many events there are, and which lines are malformed, by reading each line for itself."""
+    events, malformed = 0, []
+    for number, line in enumerate(body.split(b"\n"), 1):
+        bad: list[Malformed] = []
+        source = Source("x", part=Part(Form.JSON), held=line)
+        events += len(list(telemetry.events(source, malformed=bad.append)))
+        malformed += [number] * len(bad)
+    return events, malformed
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Following]:
+    """One indicator."""
+    home = tmp_path_factory.mktemp("home")
+    with opened(home / "indicia.db") as tenant:
+        tenant.add_indicators([indicator(add(tenant), value="evil.example", canonical="evil.example")], "x")
+        yield Following(tenant, home / "indexes", lambda: False)
+
+
+@pytest.mark.parametrize("few", [0, 64])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=st.lists(st.sampled_from(LINES), max_size=12), ended=st.booleans(), step=st.integers(1, 300))
+@example(found=[b'{"a":[{}', b"{}]}", b"{},{}"], ended=True, step=300)
+@example(found=[b'{"a":"}', b'{"}', b"{}{}"], ended=False, step=300)
+def test_lines_that_are_checked_together_are_checked_as_each_alone(
+    live: Following, few: int, found: list[bytes], ended: bool, step: int
+) -> None:
+    body = b"\n".join(found) + b"\n" * ended
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("indicia.live.intake.FEW", few)
+        patch.setattr("indicia.live.intake.BLOCK", 200)
+        intake = Intake(live, "x")
+        for begin in range(0, len(body), step):
+            intake.feed(body[begin : begin + step])
+        taken = intake.end()
+    assert (taken.accepted, taken.lines) == one_by_one(body)
+    assert taken.detections == sum(b"evil.example" in line for line in found)
+
+
+def test_a_detection_says_on_which_line_it_was(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indicia.live.intake.BLOCK", 500)
+    look_for(client)
+    post(client, lines(*(event("good.example", n) for n in range(40)), event("evil.example", 40)))
+    (found,) = client("GET", "Detections").json()["value"]
+    assert found["Line"] == 41
+
+
 # Shippers
 
 
@@ -239,9 +326,9 @@ def test_the_event_collector_of_splunk(service: Local, client: Client, access: A
 
 
 def test_shippers_show_who_they_are(service: Local, access: Access) -> None:
-    for given in ("", "Basic x", "Splunk x", f"Splunk {access.client_id}:wrong", "Digest x"):
-        reply = service.request("POST", "/_bulk", b"", {"Authorization": given})
-        assert reply.status == 401, given
+    for shown in ("", "Basic x", "Splunk x", f"Splunk {access.client_id}:wrong", "Digest x"):
+        reply = service.request("POST", "/_bulk", b"", {"Authorization": shown})
+        assert reply.status == 401, shown
     assert service.request("POST", "/_bulk", b"", basic(access)).status == 200
     tenant = service.store.tenant(access.tenant_id)
     tenant.revoke_secret(access.client_id, access.secret_id)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis import Case
+from schemathesis import Case, SerializationContext
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -30,6 +30,14 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+
+
+@schemathesis.serializer("application/x-ndjson")
+def as_it_is(_context: SerializationContext, value: Any) -> bytes:
+    """A body of lines is whatever the schema's text is."""
+    return str(value).encode("utf-8", "replace")
+
+
 SCHEMA = schemathesis.openapi.from_dict(openapi.document())
 
 

@@ -173,7 +173,7 @@ def test_the_count_of_failures_is_bounded() -> None:
     counted = Attempts()
     for number in range(attempts.PLACES + 500):
         counted.failed(str(number), "192.0.2.1")
-    assert len(counted) == attempts.PLACES
+    assert attempts.PLACES * 0.8 < len(counted) <= attempts.PLACES
 
 
 def test_guessed_secrets_are_slowed_down_and_nobody_else_is(service: Local, access: Access) -> None:

@@ -120,6 +120,85 @@ def test_what_was_rotated_while_nobody_looked_is_found(tmp_path: Path, copied: b
     assert texts(later) == "before 3\nbefore 2\nbefore 1\nlast\n"
 
 
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_was_rotated_since_there_was_nothing_is_found(tmp_path: Path, there: bool, copied: bool) -> None:
+    path = tmp_path / "app.log"
+    append(tmp_path / "app.log.9", "long ago\n")
+    time.sleep(0.01)
+    if there:
+        path.touch()
+    growing = followed(path)
+    growing.begin()
+    growing.close()
+    for number in (2, 1):
+        append(path, f"before {number}\n")
+        beside = tmp_path / f"app.log.{number}"
+        if copied:
+            shutil.copyfile(path, beside)
+            path.write_text("")
+        else:
+            path.rename(beside)
+        time.sleep(0.01)
+    append(path, "last\n")
+    assert texts(followed(path, growing.mark)) == "before 2\nbefore 1\nlast\n"
+
+
+def test_an_empty_file_that_is_filled_copied_and_truncated_between_two_looks_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "app.log"
+    path.touch()
+    growing = followed(path)
+    assert texts(growing) == ""
+    append(path, "one\n")
+    shutil.copyfile(path, tmp_path / "app.log.1")
+    path.write_text("")
+    append(path, "two\n")
+    assert texts(growing) == "one\ntwo\n"
+    append(path, "three\n")
+    assert texts(growing) == "three\n"
+
+
+def test_what_is_rotated_while_a_piece_is_matched_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    append(path, "one\n")
+    growing, found = followed(path), b""
+    for piece in growing.pieces():
+        found += piece.data
+        if piece.data == b"one\n":
+            append(path, "two\n")
+            shutil.copyfile(path, tmp_path / "app.log.1")
+            path.write_text("three and more\nthan there was before\n")
+    assert found + texts(growing).encode() == b"one\ntwo\nthree and more\nthan there was before\n"
+
+
+def test_a_copy_that_is_not_whole_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indicia.live.growing.GRACE", 0.3)
+    path = tmp_path / "app.log"
+    append(path, "one\n")
+    growing = followed(path)
+    assert texts(growing) == "one\n"
+    path.rename(tmp_path / "app.log.1")
+    append(path, "two\nthree\n")
+    growing.close()
+    later = followed(path, growing.mark)
+    assert texts(later) == ""  # somebody may still write to the first one
+    append(tmp_path / "app.log.2", "tw")  # the beginning of a copy
+    time.sleep(0.2)
+    assert texts(later) == ""
+    append(tmp_path / "app.log.2", "o\nthree\n")
+    path.write_text("four\n")
+    found: list[str] = []
+
+    def four() -> bool:
+        found.append(texts(later))
+        return "four" in found[-1]
+
+    wait_until(5, four)
+    assert "".join(found) == "two\nthree\nfour\n"
+
+
 def test_rows_under_a_header_are_read_later_too(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     append(path, "time,host,name\n1,a,b\n")

@@ -21,6 +21,8 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("host", str, "address that `serve` listens on and that URLs name"),
     ("port", int, "port that `serve` listens on and that URLs name"),
     ("tls", bool, "serve HTTPS with the home's own CA"),
+    ("workers", int, "processes that `serve` answers with"),
+    ("log", str, "log of `serve` on stderr: `text`, what goes wrong; `json`, each request, too"),
     ("original_hosts", bool, "also show a certificate for the original service's names"),
     ("max_body_bytes", int, "largest request body that the service reads, in bytes"),
     ("max_event_bytes", int, "largest batch of events, also after decompression, in bytes"),
@@ -28,6 +30,7 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("quota_definitions", int, "alert definitions a tenant may have"),
     ("quota_indicators", int, "indicators a tenant may have"),
     ("quota_patterns", int, "indicators a tenant may have with StartWith, EndWith or Contains"),
+    ("alerts_per_hour", int, "alerts that one definition may open within an hour before it is a storm"),
 )
 
 
@@ -39,6 +42,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8443
     tls: bool = True
+    workers: int = 1
+    log: str = "text"
     original_hosts: bool = False
     max_body_bytes: int = 64 * 1024 * 1024
     max_event_bytes: int = 1024 * 1024 * 1024
@@ -46,6 +51,7 @@ class Settings:
     quota_definitions: int = 10_000
     quota_indicators: int = 10_000_000
     quota_patterns: int = 1_000_000
+    alerts_per_hour: int = 1000
     issuers: tuple[Mapping[str, Any], ...] = ()
     """External issuers of tokens, as `config.toml` has them."""
 

@@ -24,7 +24,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from indicia.auth.memory import Memory, mark_of
+from indicia.auth.memory import mark_of
+from indicia.auth.shared import VALUE, Kept, Shared
 from indicia.errors import GrantRefused, InputError
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -116,11 +117,11 @@ def claimed_client(assertion: str) -> str:
 
 
 class Assertions:
-    """Verifies assertions, and remembers from where each came. Safe to use from several threads."""
+    """Verifies assertions, and remembers from where each came; for several threads and forked processes."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._used: Memory[str] = Memory(USED)
+        self._used = Shared(USED)
 
     def verify(
         self,
@@ -138,7 +139,9 @@ class Assertions:
         parsed = _parse(assertion)
         self._check_claims(parsed.claims, client_id, audiences)
         found = self._signer(parsed, certificates)
-        if self._used.put_once(mark_of(assertion.rpartition(".")[0]), address) != address:
+        came = Kept(mark_of(address)[:VALUE], self._clock())
+        first = self._used.change(mark_of(assertion.rpartition(".")[0]), lambda kept: kept or came)
+        if first is None or first.value != came.value:
             raise GrantRefused(
                 "invalid_client", 50013, "Assertion is invalid: it was used before from another address."
             )

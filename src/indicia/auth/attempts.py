@@ -1,18 +1,19 @@
 """Failed attempts to get a token, counted by application and address, so that guessing is slow.
 
-Per process and in memory: a restart forgets, and two processes count apart. With secrets of 256 bits that
-is enough; the limit is there for the noise of a wrong script, and against guessed refresh tokens and ids.
+In memory, which the processes of one service share (`auth.shared`); a restart forgets, and two services
+count apart. With secrets of 256 bits that is enough; the limit is there for the noise of a wrong script, and
+against guessed refresh tokens and ids.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
+from indicia.auth.memory import mark_of
+from indicia.auth.shared import VALUE, Kept, Shared
 from indicia.errors import TooManyRequests
 
 FAILURES = 10
@@ -24,29 +25,22 @@ UNKNOWN = ""
 """Stands for every application that does not exist: guessing ids is one bucket for an address."""
 
 
-@dataclass(slots=True)
-class _Window:
-    end: float
-    failures: int
-
-
 class Attempts:
-    """Counts failures in fixed windows. Safe to use from several threads."""
+    """Counts failures in fixed windows. Safe to use from several threads and forked processes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._windows: dict[tuple[str, str], _Window] = {}
-        self._lock = threading.Lock()
+        # The rank of a count is the end of its window, so that the oldest window is forgotten first.
+        self._counts = Shared(PLACES)
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._counts)
 
     def admit(self, client_id: str, address: str) -> None:
         """Raise TooManyRequests, with the seconds to wait, where the pair has failed too often."""
-        now = self._clock()
-        window = self._windows.get(_place(client_id, address))
-        if window and window.failures >= FAILURES and now < window.end:
-            wait = max(1, math.ceil(window.end - now))
+        now, kept = self._clock(), self._counts.find(_mark(client_id, address))
+        if kept and _number(kept) >= FAILURES and now < kept.rank:
+            wait = max(1, math.ceil(kept.rank - now))
             raise TooManyRequests(
                 f"Too many failed attempts of this client from this address; try again in {wait} seconds.",
                 retry_after=wait,
@@ -54,21 +48,26 @@ class Attempts:
 
     def failed(self, client_id: str, address: str) -> None:
         """Count a failure; `UNKNOWN` for a client id that does not exist."""
-        place, now = _place(client_id, address), self._clock()
-        with self._lock:
-            window = self._windows.get(place)
-            if window and now < window.end:
-                window.failures += 1
-                return
-            self._windows.pop(place, None)
-            while len(self._windows) >= PLACES:
-                self._windows.pop(next(iter(self._windows)))
-            self._windows[place] = _Window(now + WINDOW_SECONDS, 1)
+        now = self._clock()
+
+        def more(kept: Kept | None) -> Kept:
+            if kept and now < kept.rank:
+                return Kept((_number(kept) + 1).to_bytes(VALUE), kept.rank)
+            return Kept((1).to_bytes(VALUE), now + WINDOW_SECONDS)
+
+        self._counts.change(_mark(client_id, address), more)
 
     def succeeded(self, client_id: str, address: str) -> None:
         """Forget what the pair did wrong."""
-        with self._lock:
-            self._windows.pop(_place(client_id, address), None)
+        self._counts.change(_mark(client_id, address), lambda _kept: None)
+
+
+def _number(kept: Kept) -> int:
+    return int.from_bytes(kept.value)
+
+
+def _mark(client_id: str, address: str) -> bytes:
+    return mark_of("\0".join(_place(client_id, address)))
 
 
 def _place(client_id: str, address: str) -> tuple[str, str]:

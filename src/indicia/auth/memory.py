@@ -30,14 +30,6 @@ class Memory(Generic[Value]):
             self._values.pop(mark, None)
             self._keep(mark, value)
 
-    def put_once(self, mark: bytes, value: Value) -> Value:
-        """What is remembered under `mark` already; else `value`, from now on. One caller of several wins."""
-        with self._lock:
-            found = self._values.get(mark)
-            if found is None:
-                self._keep(mark, value)
-        return value if found is None else found
-
     def forget(self, mark: bytes) -> None:
         """Know nothing of `mark` any more."""
         with self._lock:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from indicia.cli.session import Session, json_option, pass_session
 from indicia.cli.show import as_json, say
+
+if TYPE_CHECKING:
+    from indicia.settings import Settings
 
 
 @click.command()
@@ -22,42 +26,37 @@ from indicia.cli.show import as_json, say
     help="Show who asks for the original service's names a certificate for them, made by an authority of its "
     "own in tls/original of the home.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Processes that answer.  [default: the remembered number, 1]",
+)
+@click.option(
+    "--log",
+    type=click.Choice(("text", "json")),
+    help="On stderr: what goes wrong as text; or as JSON, a line for each request, too.  [default: text]",
+)
 @click.option("--allow-slow", is_flag=True, help="Serve even though the C extension was not built.")
 @json_option
 @pass_session
-def command(
-    session: Session,
-    host: str | None,
-    port: int | None,
-    no_tls: bool,
-    insecure: bool,
-    original_hosts: bool,
-    allow_slow: bool,
-    json_asked: bool,
-) -> None:
+def command(session: Session, /, insecure: bool, allow_slow: bool, json_asked: bool, **given: Any) -> None:
     """Serve the token endpoints and the threat intelligence API.
 
-    One line on stdout says that clients can connect. SIGTERM and Ctrl-C end the service when the requests
-    that run are answered.
+    One line on stdout says that clients can connect, with --workers to all processes; one that dies is
+    replaced. SIGTERM and Ctrl-C end the service when the requests that run are answered.
     """
     from indicia.errors import InputError
     from indicia.match.kernel import BUILT
     from indicia.store import inspection
-    from indicia.web import serve
+    from indicia.web import logs, serve, workers
 
     if not BUILT and not allow_slow:
         raise click.UsageError(
             "the C extension was not built, so that matching is far slower; `indicia doctor` says"
             " what to do, --allow-slow serves all the same"
         )
-    settings = session.settings
-    settings = replace(
-        settings,
-        host=host or settings.host,
-        port=port or settings.port,
-        tls=settings.tls and not no_tls,
-        original_hosts=settings.original_hosts or original_hosts,
-    )
+    settings = _settings(session.settings, **given)
     if not settings.tls and not _is_loopback(settings.host):
         if not insecure:
             raise click.UsageError(
@@ -76,8 +75,23 @@ def command(
     def announce(line: str) -> None:
         click.echo(as_json({"ready": True, "url": settings.base_url}, indent=None) if json_asked else line)
 
+    logs.begin(settings.log)
+    if settings.workers != 1:
+        workers.run(settings, session.store, announce, say)
+        return
     with session.store() as store:
         serve.run(settings, store, announce, say)
+
+
+def _settings(settings: Settings, *, no_tls: bool, original_hosts: bool, **given: Any) -> Settings:
+    """Those of the home with what is given here in their place."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(
+        settings,
+        tls=settings.tls and not no_tls,
+        original_hosts=settings.original_hosts or original_hosts,
+        **changes,
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from indicia.cli.session import Session, json_option, pass_session
 from indicia.cli.show import as_json, counted, say
+
+if TYPE_CHECKING:
+    from indicia.settings import Settings
 
 
 @click.command()
@@ -24,7 +30,11 @@ from indicia.cli.show import as_json, counted, say
 def command(
     session: Session, sources: tuple[str, ...], tenant: str | None, idle: float | None, json_asked: bool
 ) -> None:
-    """Watch files that grow and rotate, folders of them, `-`, syslog+udp://HOST:PORT, syslog+tcp://HOST:PORT.
+    """Watch files that grow and rotate, folders of them, `-`, and syslog at an address.
+
+    Addresses are syslog+udp://HOST:PORT, syslog+tcp://HOST:PORT and syslog+tls://HOST:PORT; TLS shows the
+    home's own certificate, or ?certificate=FILE&key=FILE. &clients=CA asks senders for a certificate,
+    &connections=N, &idle=SECONDS and &longest=BYTES are limits.
 
     Every alert that is opened is told on stdout. What is written by `indicia indicators`, `indicia
     definitions` or the service is in force within a second. SIGTERM and Ctrl-C end it; the next call goes on
@@ -58,6 +68,7 @@ def command(
                 session.home / "watch",
                 opened,
                 lambda what: malformed(what.source, what.line, what.reason),
+                partial(_own, session.settings),
             )
             watch.run(stopped, idle)
         finally:
@@ -66,3 +77,21 @@ def command(
     seen = watch.seen
     say(f"{counted(seen.events, 'event')}, {counted(seen.detections, 'new detection')}, "
         f"{counted(seen.alerts, 'new alert')}.")  # fmt: skip
+
+
+def _own(settings: Settings, host: str) -> tuple[Path, Path]:
+    """The home's certificate and key; InputError for a host that they are not for.
+
+    They are for the names of the home's service and stay so, or its clients would be cut off.
+    """
+    from indicia.auth import certificates
+    from indicia.errors import InputError
+
+    names = certificates.names_of(settings.host)
+    if not set(certificates.names_of(host)) <= set(names):
+        raise InputError(
+            f"the home's certificate is for {', '.join(names)}, not for {host};"
+            " give ?certificate=FILE&key=FILE, or let the service listen there, too (INDICIA_HOST)"
+        )
+    found = certificates.ensure(settings.home, settings.host)
+    return found.certificate, found.key

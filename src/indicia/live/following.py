@@ -17,7 +17,7 @@ from indicia.errors import IndiciaError
 from indicia.live import compiled
 from indicia.live.view import Layer, View
 from indicia.match.kernel import BUILT
-from indicia.store import Store, TenantStore
+from indicia.store import Position, Store, TenantStore
 
 POLL = 0.2
 """Seconds between two looks at the store."""
@@ -31,6 +31,8 @@ PATIENCE = 120.0
 """Seconds that another process may take to make a base."""
 PAUSE = 1.0
 """Seconds until it is looked again whether another process has made one."""
+REST = 10.0
+"""Seconds until it is tried again to make a base that could not be made."""
 LOG = logging.getLogger("indicia.live")
 
 
@@ -44,6 +46,9 @@ class Following:
         self._turn = threading.Lock()
         self._changed = threading.Condition()
         self._merging: threading.Thread | None = None
+        self._over = threading.Event()
+        self._base = Position(0, 0)
+        self._current_at = time.monotonic()
         self._view = self._loaded()
 
     @property
@@ -51,14 +56,21 @@ class Following:
         """What is matched now."""
         return self._view
 
+    @property
+    def current_at(self) -> float:
+        """When (monotonic clock) the view was known to be all that was written."""
+        return self._current_at
+
     def refresh(self) -> bool:
         """Take in what was written; whether there was something. Raises StoreError, InputError."""
         with self._turn:
-            if self.tenant.generation() == self._view.generation:
-                return False
-            self._put(self._next(self._view) or self._loaded())
+            looked = time.monotonic()
+            changed = self.tenant.generation() != self._view.generation
+            if changed:
+                self._put(self._next(self._view) or self._loaded())
+            self._current_at = looked
         self._merge_if_worth_it()
-        return True
+        return changed
 
     def wait(self, generation: int, seconds: float) -> bool:
         """Wait until a generation is in force here; whether it came in time."""
@@ -66,7 +78,8 @@ class Following:
             return self._changed.wait_for(lambda: self._view.generation >= generation, seconds)
 
     def settle(self) -> None:
-        """Wait until no base is being made."""
+        """Wait until no base is being made; no other one is begun."""
+        self._over.set()
         thread = self._merging
         if thread is not None:
             thread.join()
@@ -99,6 +112,7 @@ class Following:
     def _read(self) -> View:
         with self.tenant.standing() as standing:
             layer = Layer.of(0, standing.indicators)
+            self._base = standing.position
             return View(standing.position, (layer,), standing.definitions)
 
     def _from_base(self) -> View | None:
@@ -111,13 +125,14 @@ class Following:
         if news is None:
             index.close()
             return None
+        self._base = position
         return View(position, (Layer(0, index),), news.definitions).after(news)
 
     def _merge_if_worth_it(self) -> None:
         weight, size = self._view.weight, len(self._view.layers[0])
         if weight <= max(SMALL, size // SHARE):
             return
-        if self._merging is None or not self._merging.is_alive():
+        if not self._over.is_set() and (self._merging is None or not self._merging.is_alive()):
             self._merging = threading.Thread(target=self._merge, name="merge", daemon=True)
             self._merging.start()
 
@@ -125,22 +140,38 @@ class Following:
         try:
             small = self.tenant.counts().indicators <= SMALL
             # Matching and refreshing go on while it is made; refreshing waits while it is opened.
-            if small or self._make():
+            if small or self._newer() or self._make():
                 with self._turn:
                     self._put(self._loaded())
             else:
-                time.sleep(PAUSE)
+                self._over.wait(PAUSE)
         except IndiciaError as error:
             LOG.warning("the live index was not merged: %s", error)
+            self._over.wait(REST)
+
+    def _newer(self) -> bool:
+        """Whether another process has made a base since ours."""
+        found = compiled.newest(self._folder, self.tenant.uid)
+        return found is not None and found[0].generation > self._base.generation
+
+
+def _nobody(_generation: int, _current_at: float) -> None:
+    """Hears it."""
 
 
 class Followings:
     """The live indexes of a store's tenants, and the thread that keeps them up to date."""
 
-    def __init__(self, store: Store, url: str, home: Path) -> None:
+    def __init__(
+        self, store: Store, url: str, home: Path, told: Callable[[int, float], None] = _nobody
+    ) -> None:
+        """`told` hears after each look the highest generation, and the earliest `current_at`."""
         self._store = store
         self._url = url
         self._folder = home / "indexes"
+        self._told = told
+        self.loaded = threading.Event()
+        """What was on the disk is loaded."""
         self._found: dict[str, Following] = {}
         self._loading = threading.Lock()
         self._woken = threading.Event()
@@ -164,9 +195,15 @@ class Followings:
 
     def preload(self) -> None:
         """Load those that have a base on the disk, so that their first events need not wait."""
-        for tenant in self._store.tenants():
-            if compiled.newest(self._folder, tenant.uid) is not None:
-                self.of(self._store.tenant(tenant.uid))
+        while not self.loaded.is_set() and not self._stopped.is_set():
+            try:
+                for tenant in self._store.tenants():
+                    if compiled.newest(self._folder, tenant.uid) is not None:
+                        self.of(self._store.tenant(tenant.uid))
+                self.loaded.set()
+            except IndiciaError as error:
+                LOG.warning("a live index is not loaded yet: %s", error)
+                self._stopped.wait(PAUSE)
 
     def wake(self) -> None:
         """Something was written: look at once."""
@@ -197,3 +234,5 @@ class Followings:
                     one.refresh()
                 except IndiciaError as error:
                     LOG.warning("what was written is not in force yet: %s", error)
+            found = list(self._found.values())
+            self._told(max(one.view.generation for one in found), min(one.current_at for one in found))

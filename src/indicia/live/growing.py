@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from indicia.live.pieces import Piece
 from indicia.telemetry.records import Form, form_of
@@ -43,11 +43,14 @@ class Mark:
     """Where a file stands."""
 
     inode: int
+    """0 where there was no file yet."""
     offset: int
     lines: int
     head: str
     """Digest of its first `head_size` bytes."""
     head_size: int
+    at: int = 0
+    """When it was begun with, in nanoseconds since 1970: what is rotated and was written to since is ours."""
 
 
 class Growing:
@@ -56,7 +59,7 @@ class Growing:
     def __init__(self, path: Path, mark: Mark | None = None) -> None:
         self.path = path
         self.mark = mark
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._resumed = mark is None
         self._grew = time.monotonic()
         self._last: Mark | None = None
@@ -66,8 +69,7 @@ class Growing:
         """What has come since; each is to be kept before the next one is asked for."""
         if not self._resumed:
             yield from self._catch_up()
-            self._resumed = True
-        while self._file is not None or self._open(self.path, self.mark):
+        while self._resumed and (self._file is not None or self._open(self.path, self.mark)):
             if self._last is not None and self._missed(self._last):
                 # Rotated once more before it was opened.
                 self.mark = self._last
@@ -76,16 +78,16 @@ class Growing:
             self._last = None
             # Before it is read, because what is behind the mark now may be the middle of something else.
             if not self._emptied():
-                yield from self._rest(final=False)
+                yield from self._rest(final=False, current=True)
                 if not self._renamed():
                     return
-                yield from self._rest(final=True)
+                yield from self._rest(final=True, current=False)
             yield from self._catch_up()
 
     def begin(self) -> None:
-        """Look at the file that is there now, so that its mark can be noted before anything is read."""
-        if self._file is None and self._resumed:
-            self._open(self.path, self.mark)
+        """Look at what is there now, so that a mark can be noted before anything is read."""
+        if self._file is None and self._resumed and not self._open(self.path, self.mark):
+            self.mark = Mark(0, 0, 0, "", 0, time.time_ns())
 
     def close(self) -> None:
         """Let go of the file; the mark stays."""
@@ -98,35 +100,46 @@ class Growing:
 
     def _open(self, path: Path, mark: Mark | None) -> bool:
         try:
-            self._file = path.open("rb")
+            self._file = FileIO(path)
         except OSError:
             return False
-        if mark is None:
+        if mark is None or not mark.inode:
             found = os.fstat(self._file.fileno())
             size = min(HEAD, found.st_size)
-            mark = Mark(found.st_ino, 0, 0, _digest(self._file, size), size)
+            mark = Mark(found.st_ino, 0, 0, _digest(self._file, size), size, time.time_ns())
         self.mark = mark
         return True
 
     def _catch_up(self) -> Iterator[Piece]:
-        """The rest of the file that the mark is of, and those between it and the one there now."""
+        """The rest of the file that the mark is of, and those between it and the one there now.
+
+        One that was written to just now may not be whole: it is gone on with at the next look.
+        """
         self._close()
-        known = self.mark
-        if known is None or _is_of(self.path, known):
+        self._resumed, known = True, self.mark
+        if known is None or (_is_of(self.path, known) and (known.head_size or not self._since(known))):
             return
         done = False
         while files := self._since(known)[done:]:
+            settled = _settled(files[0])
             if not self._open(files[0], None if done else known):
                 break
-            yield from self._rest(final=True)
+            yield from self._rest(final=settled, current=False)
             known, done = self.mark or known, True
             self._close()
+            if not settled:
+                self._resumed = False
+                return
         self.mark, self._last = None, known
 
     def _since(self, mark: Mark) -> list[Path]:
         """The rotated file that a mark is of, and later ones; nothing where it is gone."""
         beside = sorted(self._beside(), key=lambda path: path.stat().st_mtime_ns)
         first = next((number for number, path in enumerate(beside) if _is_of(path, mark)), len(beside))
+        if first == len(beside) and not mark.offset:
+            # Of a file that was empty, or not there yet, nothing is known but since when.
+            now = time.time_ns()
+            return [path for path in beside if mark.at <= path.stat().st_mtime_ns <= now]
         return beside[first:]
 
     def _missed(self, last: Mark) -> bool:
@@ -140,11 +153,8 @@ class Growing:
         """Whether the path names another file, and nobody has written to ours for a while."""
         if self._file is None:
             return False
-        try:
-            there = self.path.stat().st_ino
-        except OSError:
-            return False
-        other = there != os.fstat(self._file.fileno()).st_ino
+        there = _inode(self.path)
+        other = there not in (0, os.fstat(self._file.fileno()).st_ino)
         return other and time.monotonic() - self._grew >= GRACE
 
     def _emptied(self) -> bool:
@@ -152,6 +162,9 @@ class Growing:
         if self._file is None or self.mark is None:
             return False
         mark, size = self.mark, os.fstat(self._file.fileno()).st_size
+        if not mark.head_size:
+            # What it held meanwhile may be in a copy.
+            return _inode(self.path) == mark.inode and bool(self._since(mark))
         return size < mark.offset or _digest(self._file, mark.head_size) != mark.head
 
     def _beside(self) -> list[Path]:
@@ -163,8 +176,11 @@ class Growing:
             if path.is_file() and not path.name.endswith(_COMPRESSED)
         ]
 
-    def _rest(self, *, final: bool) -> Iterator[Piece]:
-        """Whole lines up to the end of the open file; with `final` the last one without its end too."""
+    def _rest(self, *, final: bool, current: bool) -> Iterator[Piece]:
+        """Whole lines up to the end of the open file; with `final` the last one without its end too.
+
+        `current`: it may be emptied and filled anew at any moment. What was read counts only if it was not.
+        """
         while self._file is not None and self.mark is not None:
             mark = self.mark
             self._file.seek(mark.offset)
@@ -176,19 +192,32 @@ class Growing:
                 cut = len(data)
             data = data[:cut]
             form, header = self._form()
-            size = min(HEAD, mark.offset + cut)
+            after = self._after(mark, data)
+            if after is None or (current and self._emptied()):
+                return
             yield Piece(str(self.path), data, form, header if mark.offset else b"", mark.lines)
-            self._grew = time.monotonic()
             # Past the yield it is kept.
-            digest = _digest(self._file, size)
-            self.mark = Mark(mark.inode, mark.offset + cut, mark.lines + data.count(b"\n"), digest, size)
+            self._grew = time.monotonic()
+            self.mark = after
+
+    def _after(self, mark: Mark, data: bytes) -> Mark | None:
+        """The mark behind what was read; None where the file is another one by now."""
+        digest, size = mark.head, mark.head_size
+        if mark.offset < HEAD and self._file is not None:
+            # From what was read, not from what is there by now.
+            before = os.pread(self._file.fileno(), mark.offset, 0)
+            if len(before) < mark.offset or (before and _digest_of(before[:size]) != digest):
+                return None
+            size = min(HEAD, mark.offset + len(data))
+            digest = _digest_of((before + data)[:size])
+        lines = mark.lines + data.count(b"\n")
+        return Mark(mark.inode, mark.offset + len(data), lines, digest, size, mark.at)
 
     def _form(self) -> tuple[Form, bytes]:
         """The form by the beginning of the file, and the lines above that are needed to read others."""
         if self._file is None:
             return Form.LINES, b""
-        self._file.seek(0)
-        head = self._file.read(LOOK)
+        head = os.pread(self._file.fileno(), LOOK, 0)
         form = form_of(head)
         if form is Form.ZEEK:
             lines = head.splitlines(keepends=True)
@@ -209,9 +238,25 @@ def is_rotated(path: Path) -> bool:
     return found is not None and path.with_name(found["name"]).exists()
 
 
+def _inode(path: Path) -> int:
+    """0 where there is no file."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _settled(path: Path) -> bool:
+    """Whether nobody has written to a file for a while."""
+    try:
+        return not -GRACE < time.time() - path.stat().st_mtime < GRACE
+    except OSError:
+        return True
+
+
 def _is_of(path: Path, mark: Mark) -> bool:
     try:
-        with path.open("rb") as file:
+        with FileIO(path) as file:
             found = os.fstat(file.fileno())
             if not mark.head_size:  # of a file that was empty there is nothing else to be known by
                 return found.st_ino == mark.inode
@@ -220,5 +265,9 @@ def _is_of(path: Path, mark: Mark) -> bool:
         return False
 
 
-def _digest(file: BinaryIO, size: int) -> str:
-    return blake2b(os.pread(file.fileno(), size, 0), digest_size=16).hexdigest() if size else ""
+def _digest(file: FileIO, size: int) -> str:
+    return _digest_of(os.pread(file.fileno(), size, 0)) if size else ""
+
+
+def _digest_of(head: bytes) -> str:
+    return blake2b(head, digest_size=16).hexdigest()

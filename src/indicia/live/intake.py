@@ -2,15 +2,16 @@
 
 An `Intake` takes one stream of lines, a JSON object each, in pieces of any size. Memory: one block of lines.
 Every line is looked at: what may hold a hit, and what may be no JSON object, is parsed, of the rest it is
-made sure that it is JSON. A block is matched with one view; the next one may be met by a newer one.
+made sure that it is JSON, many lines at once. A block is matched with one view; the next one may be met by a
+newer one.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -19,6 +20,7 @@ from indicia.detect import detect
 from indicia.errors import TooLarge
 from indicia.live.following import Following
 from indicia.live.view import LayeredSieve
+from indicia.match import Matcher
 from indicia.model import Detection
 from indicia.telemetry import Malformed, Selection, Source
 from indicia.telemetry.records import Form, Part
@@ -33,8 +35,14 @@ REASONS = 20
 """Malformed lines of which the reason is told."""
 NUMBERS = 1000
 """Malformed lines of which the number is told."""
-_ENVELOPE = re.compile(rb'\s*\{\s*"(?:Records|records|value|Events)"')
-_check = msgspec.json.Decoder(msgspec.Raw).decode
+FEW = 16 * 1024
+"""Bytes in which something is odd that are looked at line by line."""
+_LINE_FEED = 10
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OBJECT = re.compile(rb'\{\s*"(?:Records|records|value|Events)"')
+_ENVELOPE = re.compile(rb"\s*" + _OBJECT.pattern)
+_decoder = msgspec.json.Decoder(msgspec.Raw)
+_check, _check_lines = _decoder.decode, _decoder.decode_lines
 
 
 @dataclass(slots=True)
@@ -69,30 +77,33 @@ class Intake:
         self._source = source
         self._form = form
         self._numbers = numbers
-        self._rest = bytearray()
+        self._pieces: list[bytes] = []
+        """What has come and is not matched."""
+        self._size = 0
         self._line = 0
         self._waiting: list[Detection] = []
         self.taken = Taken(generation=live.view.generation)
 
     def feed(self, data: bytes) -> None:
         """More bytes. Raises TooLarge for a line longer than LINE, StoreError."""
-        self._rest += data
-        if len(self._rest) < BLOCK:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size < BLOCK:
             return
-        cut = self._rest.rfind(b"\n") + 1
+        cut = data.rfind(b"\n") + 1
         if not cut:
-            if len(self._rest) > LINE:
-                raise TooLarge(f"line {self._line + 1} is longer than {LINE} bytes")
+            if self._size > LINE:
+                raise TooLarge(f"line {self._line + 1} or a later one is longer than {LINE} bytes")
             return
-        block = bytes(self._rest[:cut])
-        del self._rest[:cut]
+        self._pieces[-1] = data[:cut]
+        block = b"".join(self._pieces)
+        self._pieces, self._size = [data[cut:]], len(data) - cut
         self._match(block)
 
     def end(self) -> Taken:
         """Nothing follows: what is left is matched and everything recorded. Raises StoreError."""
-        if self._rest:
-            block = bytes(self._rest)
-            self._rest.clear()
+        block, self._pieces = b"".join(self._pieces), []
+        if block:
             self._match(block)
         self._record()
         return self.taken
@@ -101,32 +112,56 @@ class Intake:
         view = self._live.view
         matcher, sieve = view.engine()
         self.taken.generation = min(self.taken.generation, view.generation)
-        checked = _Checked(sieve) if sieve is not None and self._form is Form.JSON else None
-        found = checked or sieve
-        selection = Selection(found, self._pass_over) if found is not None else None
-        source = Source(self._source, part=Part(self._form), held=block)
-        for event in telemetry.events(source, malformed=self._malformed, selection=selection):
+        if sieve is None or self._form is not Form.JSON or block.startswith(_UTF16):
+            selection = Selection(sieve, self._pass_over) if sieve is not None else None
+            self._look(block, matcher, selection, lambda line: line)
+            self._line += block.count(b"\n")
+            return
+        checked = _Checked(sieve)
+        spans = checked.spans(block, 0, len(block))
+        feeds = checked.feeds(block, 0, len(block))
+        self.taken.accepted += feeds + (not block.endswith(b"\n")) - checked.blank - len(spans)
+        if spans:
+            numbers = list(_numbers(checked, block, spans))
+            named = b"".join(block[begin:end] + b"\n" for begin, end in spans)
+            # A few lines are parsed whole sooner than they are sifted once more.
+            selection = Selection(checked, self._pass_over) if len(named) > FEW else None
+            self._look(named, matcher, selection, lambda line: numbers[line - 1])
+        self._line += feeds
+
+    def _look(
+        self,
+        lines: bytes,
+        matcher: Matcher,
+        selection: Selection | None,
+        number: Callable[[int], int],
+    ) -> None:
+        """Parse lines and record what they meet; `number` says which line of the block one of them is."""
+
+        def malformed(what: Malformed) -> None:
+            self._malformed(self._line + number(max(what.line, 1)), what.reason)
+
+        source = Source(self._source, part=Part(self._form), held=lines)
+        for event in telemetry.events(source, malformed=malformed, selection=selection):
             self.taken.accepted += 1
-            detections = detect(event, matcher, self._live.tenant.uid)
-            if detections:
-                self._waiting += detections
-                self.taken.detections += len(detections)
+            found = detect(event, matcher, self._live.tenant.uid)
+            if found:
+                line = self._line + number(event.line)
+                self._waiting += [replace(one, line=line) for one in found]
+                self.taken.detections += len(found)
                 if len(self._waiting) >= BATCH:
                     self._record()
-        if checked is not None:
-            self.taken.accepted -= checked.blank
-        self._line += block.count(b"\n")
 
     def _pass_over(self, count: int) -> None:
         self.taken.accepted += count
 
-    def _malformed(self, what: Malformed) -> None:
-        taken, line = self.taken, self._line + what.line
+    def _malformed(self, line: int, reason: str) -> None:
+        taken = self.taken
         taken.malformed += 1
         if len(taken.lines) < self._numbers:
             taken.lines.append(line)
         if len(taken.reasons) < REASONS:
-            taken.reasons.append((line, what.reason))
+            taken.reasons.append((line, reason))
 
     def _record(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -145,17 +180,48 @@ class _Checked:
         self.blank = 0
         """Lines that were passed over because nothing is in them."""
 
-    def spans(self, data: Any, start: int, end: int, *, all_odd: bool = False) -> list[tuple[int, int]]:
+    def spans(
+        self, data: bytes | bytearray, start: int, end: int, *, all_odd: bool = False
+    ) -> list[tuple[int, int]]:
         """Start and end of each line that is to be parsed, in order."""
         named = self._sieve.spans(data, start, end, all_odd=all_odd)
-        known = {begin for begin, _ in named}
-        block = bytes(memoryview(data)[start:end])
-        odd = [
-            (start + begin, start + stop)
-            for begin, stop in _lines(block)
-            if start + begin not in known and self._is_odd(block[begin:stop])
-        ]
+        odd = list(self._odd(data, start, end, {begin for begin, _ in named}))
         return sorted([*named, *odd]) if odd else named
+
+    def _odd(
+        self, block: bytes | bytearray, begin: int, end: int, known: set[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Start and end of lines between two borders of lines; not of those that are known."""
+        if begin >= end or self._all_sound(block, begin, end):
+            return
+        middle = block.rfind(b"\n", begin, begin + (end - begin) // 2) + 1
+        if end - begin > FEW and middle > begin:
+            yield from self._odd(block, begin, middle, known)
+            yield from self._odd(block, middle, end, known)
+            return
+        for at, stop in _lines(block, begin, end):
+            if at not in known and self._is_odd(bytes(block[at:stop])):
+                yield at, stop
+
+    def _all_sound(self, block: bytes | bytearray, begin: int, end: int) -> bool:
+        """Whether every line is one JSON object, and none an envelope; False where that is not known."""
+        ending = b"\r\n" if block.endswith(b"\r\n", begin, end) else b"\n"
+        if block.endswith(ending, begin, end):
+            end -= len(ending)
+        feeds = self.feeds(block, begin, end)
+        # In a JSON text no } is followed by {, so none goes on in the next line.
+        if not block.startswith(b"{", begin, end) or not block.endswith(b"}", begin, end):
+            return False
+        if block.count(b"}" + ending + b"{", begin, end) != feeds:
+            return False
+        for found in _OBJECT.finditer(block, begin, end):
+            if found.start() == begin or block[found.start() - 1] == _LINE_FEED:
+                return False
+        try:
+            with memoryview(block) as whole, whole[begin:end] as lines:
+                return len(_check_lines(lines)) == feeds + 1
+        except (msgspec.DecodeError, RecursionError):
+            return False
 
     def _is_odd(self, line: bytes) -> bool:
         if not line.startswith(b"{"):
@@ -172,10 +238,18 @@ class _Checked:
         return False
 
 
-def _lines(block: bytes) -> Iterator[tuple[int, int]]:
-    at, size = 0, len(block)
-    while at < size:
-        stop = block.find(b"\n", at)
-        stop = size if stop < 0 else stop
+def _numbers(sieve: _Checked, block: bytes, spans: list[tuple[int, int]]) -> Iterator[int]:
+    """Of each line its number in the block, from 1."""
+    last, number = 0, 1
+    for begin, _ in spans:
+        number += sieve.feeds(block, last, begin)
+        last = begin
+        yield number
+
+
+def _lines(block: bytes | bytearray, at: int, end: int) -> Iterator[tuple[int, int]]:
+    while at < end:
+        stop = block.find(b"\n", at, end)
+        stop = end if stop < 0 else stop
         yield at, stop
         at = stop + 1

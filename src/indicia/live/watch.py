@@ -1,7 +1,7 @@
 """Sources that never end meet a live index: what is detected is in the store, then it is noted how far it is.
 
-A source is a path (a file or a folder, `file:` may stand before it), `-` (standard input), or a
-`syslog+udp://HOST:PORT` or `syslog+tcp://HOST:PORT` that listens. For files the place is on the disk
+A source is a path (a file or a folder, `file:` may stand before it), `-` (standard input), or an address that
+listens (`live.syslog`). For files the place is on the disk
 (`FOLDER/<digest of the path>.json`) after what came before it is in the store, so a kill at any moment
 repeats some events and loses none; repeated ones have the same ids, so the effect is that of an undisturbed
 run.
@@ -16,11 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from indicia import telemetry
 from indicia.detect import detect
@@ -28,7 +27,7 @@ from indicia.errors import InputError
 from indicia.live.following import Following
 from indicia.live.growing import Growing, Mark, is_rotated
 from indicia.live.pieces import Piece
-from indicia.live.syslog import Syslog
+from indicia.live.syslog import Own, Syslog, listen
 from indicia.model import Alert, Detection
 from indicia.telemetry import Malformed, Selection
 
@@ -63,6 +62,10 @@ class Seen:
     alerts: int = 0
 
 
+def _none(_host: str) -> tuple[Path, Path]:
+    raise InputError("needs certificate and key: syslog+tls://HOST:PORT?certificate=FILE&key=FILE")
+
+
 @dataclass
 class Watch:
     """Some sources and where they are matched; for one thread."""
@@ -73,6 +76,8 @@ class Watch:
     opened: Callable[[Alert], None] = lambda _alert: None
     """Hears of every alert that is opened or reopened."""
     malformed: Callable[[Malformed], None] = lambda _what: None
+    own: Own = _none
+    """The home's certificate and key, for `syslog+tls:`."""
     seen: Seen = field(default_factory=Seen)
     _found: dict[str, Watched] = field(default_factory=dict)
     _folders: list[Path] = field(default_factory=list)
@@ -100,10 +105,19 @@ class Watch:
                 if time.monotonic() - looked >= EVERY:
                     looked = time.monotonic()
                     self._look()
+            self._drain()
             self._note()
         finally:
             for one in self._found.values():
                 one.close()
+
+    def _drain(self) -> None:
+        """Match what was received and cannot be asked for again."""
+        for one in self._found.values():
+            if isinstance(one, Syslog):
+                one.close()
+                for piece in one.pieces():
+                    self._match(piece)
 
     def _begin(self) -> None:
         self.marks.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,10 +125,11 @@ class Watch:
             if given == "-":
                 self._found[given] = _Stdin()
             elif given.startswith("syslog+"):
-                self._found[given] = _syslog(given)
+                self._found[given] = listen(given, self.own)
             elif "://" in given and not given.startswith("file://"):
                 raise InputError(
-                    "is no source; there are paths, -, syslog+udp:// and syslog+tcp://", place=given
+                    "is no source; there are paths, -, syslog+udp://, syslog+tcp:// and syslog+tls://",
+                    place=given,
                 )
             else:
                 self._add_path(Path(given.removeprefix("file://").removeprefix("file:")).absolute())
@@ -172,7 +187,8 @@ class Watch:
             self.seen.events += 1
             found = detect(event, matcher, self.live.tenant.uid)
             if found:
-                self._waiting += found
+                line = piece.line(event.line)
+                self._waiting += [replace(one, line=line) for one in found]
                 if len(self._waiting) >= BATCH:
                     self._record()
 
@@ -242,15 +258,3 @@ class _Stdin:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def _syslog(given: str) -> Syslog:
-    found = urlsplit(given)
-    protocol = found.scheme.removeprefix("syslog+")
-    try:
-        port = found.port
-    except ValueError:
-        port = None
-    if protocol not in ("udp", "tcp") or not found.hostname or port is None:
-        raise InputError("must be syslog+udp://HOST:PORT or syslog+tcp://HOST:PORT", place=given)
-    return Syslog(given, protocol, found.hostname, port)

@@ -11,50 +11,60 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indicia import __version__
+from indicia.auth.roles import ADMINS
 from indicia.live import Followings
 from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web import openapi, siem
-from indicia.web.api.dispatch import TiApi
+from indicia.web.api.dispatch import TABLE, TiApi
+from indicia.web.credentials import Credentials
+from indicia.web.crew import Crew
 from indicia.web.discovery import Discovery
 from indicia.web.events import Events
 from indicia.web.gate import Gate, external_issuers, issuer_of
 from indicia.web.grants import Grants
+from indicia.web.metrics import MEDIA_TYPE, Metrics
 from indicia.web.problems import Guard
 from indicia.web.shippers import Shippers
 from indicia.web.token import TokenEndpoint
+from indicia.web.trace import Traced, group
 from indicia.web.waiting import Waiting
 
+LOADING_SECONDS = 1
+"""After so long who asks whether the service is ready asks again."""
 
-def create(settings: Settings, store: Store) -> Starlette:
-    """The ASGI application over an open store, which stays the caller's to close."""
+
+def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starlette:
+    """The ASGI application over an open store, which stays the caller's to close.
+
+    `crew`: what this process shares with the other workers of the same service.
+    """
+    crew = crew or Crew()
     issuer = issuer_of(settings, store)
-    grants = Grants(store, issuer)
+    grants = Grants(store, issuer, crew.attempts, crew.assertions)
     gate = Gate(store, issuer, external_issuers(settings))
-    live = Followings(store, settings.database_url, settings.home)
-    events = Events(gate, live, settings.max_event_bytes)
-
-    async def health(_request: Request) -> Response:
-        """200 while the store can be read; the Guard answers 503 where it cannot."""
-        await run_in_threadpool(store.signing_keys)
-        return Response(encode({"status": "ok", "version": __version__}), media_type="application/json")
-
+    credentials = Credentials(gate, grants)
+    metrics = Metrics(crew.board, crew.number)
+    live = Followings(store, settings.database_url, settings.home, metrics.following)
+    events = Events(gate, live, settings.max_event_bytes, metrics)
     api = Waiting(TiApi(settings, gate), gate, live)
-    application = Starlette(
-        routes=[
-            *events.routes(),
-            _First(api),
-            Route("/health", health),
-            openapi.route(),
-            siem.Pull(gate).route(),
-            *TokenEndpoint(grants, issuer).routes(),
-            *Discovery(grants, issuer).routes(),
-            *Shippers(events, gate, grants, live, settings.max_body_bytes).routes(),
-        ],
-        middleware=[Middleware(Guard)],
-    )
+    routes = [
+        *events.routes(),
+        _First(api),
+        *_states(store, live),
+        _metrics_route(metrics, credentials),
+        openapi.route(),
+        siem.Pull(gate).route(),
+        *TokenEndpoint(grants, issuer).routes(),
+        *Discovery(grants, issuer).routes(),
+        *Shippers(events, credentials, live, settings.max_body_bytes).routes(),
+    ]
+    templates = {route.endpoint: route.path for route in reversed(routes) if isinstance(route, Route)}
+    metrics.name([*templates.values(), *(group(f"/{paths.VERSION}/{shape}") for shape in TABLE)])
+    traced = Middleware(Traced, metrics=metrics, routes=templates)
+    application = Starlette(routes=routes, middleware=[traced, Middleware(Guard)])
     application.router.redirect_slashes = False
     application.router.default = api
     application.state.live, application.state.events = live, events
@@ -65,6 +75,36 @@ def close(application: Starlette) -> None:
     """Finish what was begun, and stop what runs beside requests."""
     application.state.events.close()
     application.state.live.close()
+
+
+def _states(store: Store, live: Followings) -> list[Route]:
+    """`/health` and `/ready`, for who looks after the service."""
+
+    async def health(_request: Request) -> Response:
+        """200 while the process answers."""
+        return _state("ok", 200)
+
+    async def ready(_request: Request) -> Response:
+        """200 while the store can be read and indexes are loaded; the Guard answers 503 for the store."""
+        await run_in_threadpool(store.signing_keys)
+        return _state("ready", 200) if live.loaded.is_set() else _state("loading", 503)
+
+    return [Route("/health", health), Route("/ready", ready)]
+
+
+def _state(status: str, code: int) -> Response:
+    headers = {"Cache-Control": "no-store"} | ({} if code == 200 else {"Retry-After": str(LOADING_SECONDS)})
+    content = encode({"status": status, "version": __version__})
+    return Response(content, code, headers, media_type="application/json")
+
+
+def _metrics_route(metrics: Metrics, credentials: Credentials) -> Route:
+    async def answer(request: Request) -> Response:
+        """GET /metrics"""
+        await run_in_threadpool(credentials.admit, request, ADMINS)
+        return Response(metrics.text(), headers={"Cache-Control": "no-store", "Content-Type": MEDIA_TYPE})
+
+    return Route("/metrics", answer)
 
 
 class _First(BaseRoute):

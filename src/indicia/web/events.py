@@ -15,6 +15,7 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -27,18 +28,22 @@ from starlette.routing import Route
 
 from indicia.auth.roles import EVENT_WRITERS, READERS
 from indicia.errors import InputError, InvalidValue, NotFound, TooLarge, TooManyRequests, WrongMediaType
-from indicia.live import Followings
+from indicia.live import Following, Followings
 from indicia.live.intake import Intake, Taken
 from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.store import Receipt
 from indicia.telemetry import inflate
+from indicia.telemetry.records import Form
 from indicia.web import intake, problems
 from indicia.web.gate import Caller, Gate
+from indicia.web.metrics import Metrics
 
 THREADS = os.cpu_count() or 1
 WAITING = 64
 """Requests that may wait for a thread."""
+PIECE = 1 << 20
+"""Bytes of a request that are received at once."""
 RETRY_SECONDS = 1
 GENERATION = "Indicia-Generation"
 """The header that says with which generation of the indicators events were matched."""
@@ -54,8 +59,9 @@ _JSON = "application/json; charset=utf-8"
 class Events:
     """The routes for events, over live indexes."""
 
-    def __init__(self, gate: Gate, live: Followings, limit: int) -> None:
+    def __init__(self, gate: Gate, live: Followings, limit: int, metrics: Metrics) -> None:
         self._gate = gate
+        self._metrics = metrics
         self._live = live
         self._limit = limit
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="events")
@@ -110,13 +116,26 @@ class Events:
         must_fit(request, self._limit)
         if self._waiting >= WAITING:
             raise TooManyRequests("too many events are waiting; send them again", retry_after=RETRY_SECONDS)
-        self._waiting += 1
+        self._count(1)
         try:
             loop = asyncio.get_running_loop()
             pulled = _pulled(request.stream(), loop)
             return await loop.run_in_executor(self._threads, work, pulled)
         finally:
-            self._waiting -= 1
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._waiting += change
+        self._metrics.waiting(self._waiting)
+
+    @contextmanager
+    def taking(self, live: Following, source: str, form: Form = Form.JSON, **more: int) -> Iterator[Intake]:
+        """An intake; what it took is counted, however that ends."""
+        intake = Intake(live, source, form, **more)
+        try:
+            yield intake
+        finally:
+            self._metrics.took(intake.taken)
 
     def _admit(self, request: Request, asked: frozenset[str]) -> Caller:
         caller = self._gate.admit(request.headers.get("authorization"))
@@ -128,21 +147,24 @@ class Events:
         before = tenant.receipt(job.key) if job.key else None
         if before is not None:
             return self._again(before, job, body)
-        taking = Intake(self._live.of(tenant), job.source)
-        for piece in job.read(body, self._limit):
-            taking.feed(piece)
-        taken = taking.end()
+        with self.taking(self._live.of(tenant), job.source) as taking:
+            for piece in job.read(body, self._limit):
+                taking.feed(piece)
+            taken = taking.end()
         content = _content(taken)
         if job.key:
-            kept = Receipt(job.digest, json.dumps(content))
-            content = json.loads(tenant.keep_receipt(job.key, kept).answer)
+            # Another request with the key may have been quicker, in this process or another.
+            kept = tenant.keep_receipt(job.key, Receipt(job.digest, json.dumps(content)))
+            if kept.digest != job.digest:
+                raise _used()
+            content = json.loads(kept.answer)
         return _answer(content, taken.generation)
 
     def _again(self, before: Receipt, job: _Job, body: Iterator[bytes]) -> Response:
         for _ in job.read(body, self._limit):
             pass
         if before.digest != job.digest:
-            raise InvalidValue("was used for other events; take another one", target=KEY)
+            raise _used()
         content = json.loads(before.answer)
         return _answer(content, content["generation"], {REPLAYED: "true"})
 
@@ -170,13 +192,17 @@ class _Job:
 
     def read(self, body: Iterator[bytes], limit: int) -> Iterator[bytes]:
         """The body, decompressed."""
-        return expanded(self._hashed(body), self.form, limit)
+        return expanded(self._hashed(body) if self.key else body, self.form, limit)
 
     def _hashed(self, body: Iterator[bytes]) -> Iterator[bytes]:
         for piece in body:
             self._hash.update(piece)
             yield piece
         self._hash.update(self.source.encode("utf-8", "replace"))
+
+
+def _used() -> InvalidValue:
+    return InvalidValue("was used for other events; take another one", target=KEY)
 
 
 def form_of(request: Request) -> str | None:
@@ -243,13 +269,22 @@ class _Stream(io.RawIOBase):
 
 
 def _pulled(stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-    """The pieces of a request, for another thread; each is received when it is asked for."""
+    """A request in pieces, for another thread; one more is received while that works on the one before."""
 
-    async def following() -> bytes | None:
-        return await anext(stream, None)
+    async def following() -> bytes:
+        parts, size = [], 0
+        while size < PIECE and (part := await anext(stream, None)) is not None:
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
 
-    while (piece := asyncio.run_coroutine_threadsafe(following(), loop).result()) is not None:
-        yield piece
+    received = asyncio.run_coroutine_threadsafe(following(), loop)
+    try:
+        while piece := received.result():
+            received = asyncio.run_coroutine_threadsafe(following(), loop)
+            yield piece
+    finally:
+        received.cancel()
 
 
 def _content(taken: Taken) -> dict[str, object]:

@@ -13,7 +13,7 @@ from indicia.auth.tokens import Issuer
 from indicia.errors import InputError, NotFound, Unauthorized
 from indicia.settings import Settings
 from indicia.store import SigningKey, Store, TenantStore
-from indicia.web import jwks
+from indicia.web import jwks, trace
 
 SCHEME = "bearer "
 KEPT_SECONDS = 86_400
@@ -108,7 +108,9 @@ class Gate:
             raise Unauthorized("send the header Authorization: Bearer and an access token")
         token = authorization[len(SCHEME) :].strip()
         outside = self._outside.get(external.issuer_named(token) or "") if self._outside else None
-        return self._admit_outsider(outside, token) if outside else self._admit_application(token)
+        caller = self._admit_outsider(outside, token) if outside else self._admit_application(token)
+        trace.admitted(caller.tenant.uid, caller.client_id)
+        return caller
 
     def _admit_application(self, token: str) -> Caller:
         grant = self._issuer.verify(token).grant

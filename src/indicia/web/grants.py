@@ -19,6 +19,7 @@ from indicia.auth.attempts import UNKNOWN, Attempts
 from indicia.auth.tokens import RESOURCES, Credential, Grant, Issued, Issuer, Version
 from indicia.errors import GrantRefused, InputError, NotFound
 from indicia.store import Application, RefreshToken, Secret, Store, TenantStore
+from indicia.web import trace
 
 DEFAULT_SCOPE = "/.default"
 OPENID_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
@@ -57,11 +58,17 @@ class Given:
 class Grants:
     """Grants tokens to the applications of a store. Safe to use from several threads."""
 
-    def __init__(self, store: Store, issuer: Issuer, attempts: Attempts | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        issuer: Issuer,
+        attempts: Attempts | None = None,
+        used: Assertions | None = None,
+    ) -> None:
         self._store = store
         self._issuer = issuer
-        self._attempts = attempts or Attempts()
-        self._assertions = Assertions()
+        self._attempts = Attempts() if attempts is None else attempts
+        self._assertions = Assertions() if used is None else used
 
     def answer(self, ask: Ask) -> Given:
         """The token; raises GrantRefused, or TooManyRequests after too many failures."""
@@ -84,6 +91,7 @@ class Grants:
                 self._attempts.failed(who, ask.address)
             raise
         self._attempts.succeeded(client_id, ask.address)
+        trace.admitted(given.grant.tenant, given.grant.client_id)
         return given
 
     def generate(self, tenant: TenantStore, client_id: str, resource: str = RESOURCES[0]) -> Given:

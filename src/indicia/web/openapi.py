@@ -1,4 +1,4 @@
-"""What the service answers beside OData, as an OpenAPI 3.1 document: tokens, discovery, health, SIEM pulls.
+"""What the service answers beside OData, as an OpenAPI 3.1 document: tokens, events, health and more.
 
 OData describes itself at /v1.0/$metadata. A test walks the routes of the application and this document, and
 another lets schemathesis hold the two together against a running service.
@@ -45,7 +45,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Indicia beside OData",
             "version": __version__,
-            "description": "Tokens, discovery and health. The threat intelligence API is OData: "
+            "description": "Tokens, discovery, events and health. The threat intelligence API is OData: "
             "/v1.0/ and /v1.0/$metadata describe it.",
         },
         "paths": _paths(),
@@ -66,7 +66,13 @@ def _paths() -> dict[str, Node]:
     refused = {"400": _answer("A refusal as Azure AD words it", "Refusal")}
     described = _answer("The OpenID configuration", "Configuration")
     return {
-        "/health": _get("Whether the store can be read", {"200": _answer("It can", "Health"), **_UNUSABLE}),
+        "/health": _get("Whether the process answers", {"200": _answer("It does", "State")}),
+        "/ready": _get(
+            "Whether the store can be read and indexes are loaded",
+            {"200": _answer("They are", "State"), **_UNUSABLE},
+        ),
+        "/metrics": _get("Numbers for Prometheus", {"200": _METRICS, **_NOT_ADMITTED, **_UNUSABLE}),
+        **_events(),
         "/openapi.json": _get("This document", {"200": _answer("It", "Anything")}),
         "/{tenant}/oauth2/token": _token("v1", "A token; every number is a text", "TokenV1"),
         "/{tenant}/oauth2/v2.0/token": _token("v2", "A token", "TokenV2"),
@@ -102,6 +108,42 @@ def _paths() -> dict[str, Node]:
             {"name": "code", "in": "query", "schema": _TEXT, "example": "7000215"},
         ),
     }
+
+
+def _events() -> dict[str, Node]:
+    """What takes events, and what is in force for them."""
+    version = {"name": "version", "in": "path", "required": True, "schema": {"const": "v1.0"}}
+    index = {"name": "index", "in": "path", "required": True, "schema": _PLAIN, "example": "logs"}
+    refused = {
+        "400": _answer("Damaged, or no such request", "Anything"),
+        "413": _answer("Too large", "ODataError"),
+        "415": _answer("Of another kind", "ODataError"),
+        "429": _answer("Too many wait; Retry-After says how long", "ODataError"),
+        **_NOT_ADMITTED,
+        **_UNUSABLE,
+    }
+    bulk = {"200": _answer("A status for each document", "Bulk"), **refused}
+    collected = {"200": _answer("They are taken", "Collected"), **refused}
+    return {
+        "/{version}/Events": _post("Events, a JSON object a line", {"200": _TAKEN, **refused}, version),
+        "/{version}/Index": _get(
+            "What is in force in this process",
+            {"200": _answer("It", "Index"), **_NOT_ADMITTED, "404": _answer("No such version", "ODataError")},
+            version,
+        ),
+        "/_bulk": _post("Events as Elasticsearch takes them", bulk),
+        "/{index}/_bulk": _post("Events as Elasticsearch takes them", bulk, index),
+        **{
+            f"/services/collector{path}": _post("Events as Splunk takes them", collected)
+            for path in ("", "/event", "/event/1.0")
+        },
+    }
+
+
+def _post(summary: str, responses: Node, *parameters: Node) -> Node:
+    body = {"content": {"application/x-ndjson": {"schema": _TEXT}}}
+    operation = {"summary": summary, "parameters": list(parameters), "requestBody": body}
+    return {"post": operation | {"responses": {**responses, "404": _answer("No such version", "ODataError")}}}
 
 
 def _get(summary: str, responses: Node, *parameters: Node) -> Node:
@@ -146,6 +188,13 @@ def _texts(*names: str) -> dict[str, Node]:
 
 
 _UNUSABLE = {"503": _answer("The store cannot be used at the moment", "Anything")}
+_NOT_ADMITTED = {
+    "401": _answer("No token or secret, or one that does not hold", "ODataError"),
+    "403": _answer("The role is missing", "ODataError"),
+}
+_METRICS: Node = {"description": "Text format 0.0.4", "content": {"text/plain": {"schema": _TEXT}}}
+_TAKEN = _answer("What came of them", "Taken")
+_PLAIN: Node = {"type": "string", "minLength": 1, "pattern": "^[a-z0-9-]+$"}
 _TENANT: Node = {
     "name": "tenant",
     "in": "path",
@@ -175,7 +224,19 @@ _NUMBER: Node = {"type": "integer"}
 _LIST: Node = {"type": "array", "items": _TEXT}
 _SCHEMAS: dict[str, Node] = {
     "Anything": {"type": "object"},
-    "Health": _object({"status": {"const": "ok"}, "version": _TEXT}),
+    "State": _object({"status": {"enum": ["ok", "ready"]}, "version": _TEXT}),
+    "Taken": _object(
+        dict.fromkeys(
+            ("accepted", "malformed", "detections", "newDetections", "newAlerts", "generation"), _NUMBER
+        )
+        | {"malformedLines": {"type": "array", "items": _NUMBER}, "reasons": {"type": "array"}}
+    ),
+    "Index": _object(
+        dict.fromkeys(("generation", "storeGeneration", "process"), _NUMBER)
+        | {"indicators": {"type": "array", "items": _NUMBER}}
+    ),
+    "Bulk": _object({"took": _NUMBER, "errors": {"type": "boolean"}, "items": {"type": "array"}}),
+    "Collected": _object({"text": _TEXT, "code": _NUMBER}),
     "FormV1": _object({"grant_type": _GRANT}, resource=_TEXT, **_CREDENTIALS),
     "FormV2": _object({"grant_type": _GRANT}, scope=_TEXT, **_CREDENTIALS),
     "TokenV1": _object(

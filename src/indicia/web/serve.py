@@ -11,16 +11,18 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import uvicorn
 from starlette.applications import Starlette
 
 from indicia.auth import certificates
+from indicia.auth.certificates import Certificates
 from indicia.errors import InputError, StoreError
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web import app
+from indicia.web.crew import Crew
 
 BACKLOG = 1024
 GRACE_SECONDS = 30
@@ -43,33 +45,51 @@ def run(
     announce: Callable[[str], None] = _nobody,
     warn: Callable[[str], None] = _nobody,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; requests that run then are finished first.
+    """Serve until SIGTERM or SIGINT; requests that run then are finished first. One process; see `workers`.
 
     `announce` is given one line when clients can connect, `warn` what its owner must know. Raises
     InputError where the address cannot be used, or certificates cannot be made.
     """
     # Bound first, so that a mistyped address makes no certificates; listening last, so that whatever can
     # fail has done so before a client connects.
-    with _socket(settings) as listening:
-        application = app.create(settings, store)
-        config = _config(settings, application, warn)
-        config.load()
-        if settings.original_hosts:
-            _show_original(config, settings)
-        _listen(listening, settings)
-        server = _Server(config)
-        if threading.current_thread() is threading.main_thread():
-            # Before anybody is told, because the first signal may follow at once. uvicorn raises a signal
-            # again when it has finished; that must not end the process by force.
-            signal.signal(signal.SIGTERM, server.handle_exit)
-            signal.signal(signal.SIGINT, server.handle_exit)
-        announce(f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)")
-        threading.Thread(target=application.state.live.preload, name="preload", daemon=True).start()
-        try:
-            with _purging(store):
-                server.run(sockets=[listening])
-        finally:
-            app.close(application)
+    with bound(settings) as listening:
+        attend(settings, store, listening, Crew(), lambda: announce(greeting(settings)), warn)
+
+
+def greeting(settings: Settings) -> str:
+    """The line that says that clients can connect."""
+    return f"Indicia listens on {settings.base_url} (stop: Ctrl+C or SIGTERM)"
+
+
+def attend(
+    settings: Settings,
+    store: Store,
+    listening: socket.socket,
+    crew: Crew,
+    started: Callable[[], None],
+    warn: Callable[[str], None] = _nobody,
+) -> None:
+    """Answer what comes to a socket until SIGTERM; to a worker that is one of several SIGINT says nothing."""
+    application = app.create(settings, store, crew)
+    config = _config(settings, application, certify(settings, warn))
+    config.load()
+    if settings.original_hosts:
+        _show_original(config, settings)
+    listen(listening, settings)
+    server = _Server(config, started)
+    if threading.current_thread() is threading.main_thread():
+        # Before anybody is told, because the first signal may follow at once.
+        signal.signal(signal.SIGTERM, server.handle_exit)
+        # A terminal sends it to all processes; who started the workers ends them.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if crew.board.workers > 1 else server.handle_exit)
+    live = application.state.live
+    threading.Thread(target=live.preload, name="preload", daemon=True).start()
+    try:
+        # One worker of a service is enough for it.
+        with _purging(store) if crew.number == 0 else nullcontext():
+            server.run(sockets=[listening])
+    finally:
+        app.close(application)
 
 
 @contextmanager
@@ -99,10 +119,23 @@ def _purge(store: Store, stopped: threading.Event) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends connections that have nothing more to say.
+    """Says when it has started, and ends connections that have nothing more to say.
 
     A client that keeps an idle TLS connection does not answer its end, and asyncio waits 30 s for that.
     """
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are set by `attend`; uvicorn would raise them again at the end."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         ending = asyncio.create_task(self._end_idle())
@@ -118,7 +151,8 @@ class _Server(uvicorn.Server):
                     transport.abort()
 
 
-def _config(settings: Settings, application: Starlette, warn: Callable[[str], None]) -> uvicorn.Config:
+def certify(settings: Settings, warn: Callable[[str], None] = _nobody) -> Certificates | None:
+    """The service's certificates, made where there are none; None without TLS."""
     found = certificates.ensure(settings.home, settings.host) if settings.tls else None
     if found is not None and found.replaced:
         warn(
@@ -126,6 +160,10 @@ def _config(settings: Settings, application: Starlette, warn: Callable[[str], No
             f"or has come to its end: clients that keep a copy need {found.authority}, and a service that "
             "runs on this home must be restarted."
         )
+    return found
+
+
+def _config(settings: Settings, application: Starlette, found: Certificates | None) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         host=settings.host,
@@ -133,6 +171,7 @@ def _config(settings: Settings, application: Starlette, warn: Callable[[str], No
         ssl_certfile=found.certificate if found else None,
         ssl_keyfile=found.key if found else None,
         lifespan="off",
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -158,7 +197,8 @@ def _show_original(config: uvicorn.Config, settings: Settings) -> None:
     config.ssl.sni_callback = choose
 
 
-def _socket(settings: Settings) -> socket.socket:
+def bound(settings: Settings) -> socket.socket:
+    """A socket at the service's address, to be listened at. Raises InputError with what to do."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With its protocol named: asyncio sets TCP_NODELAY only then, and without it every answer waits 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -172,10 +212,11 @@ def _socket(settings: Settings) -> socket.socket:
     return listening
 
 
-def _listen(bound: socket.socket, settings: Settings) -> None:
+def listen(found: socket.socket, settings: Settings) -> None:
+    """Let clients connect. Raises InputError where another program was quicker."""
     try:
-        bound.listen(BACKLOG)
-    except OSError as error:  # another program was quicker
+        found.listen(BACKLOG)
+    except OSError as error:
         raise _unusable(error, settings) from None
 
 

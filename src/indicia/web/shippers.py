@@ -3,22 +3,17 @@
     POST /_bulk, /{index}/_bulk        create and index are events; delete and update are refused one by one
     POST /services/collector[/event]   {"event": …} objects, one behind the other; text events are lines
 
-A shipper shows an application's client id and secret, as it can: `Authorization: Basic` (user and password),
-`ApiKey` (base64 of both with a colon between) or `Splunk` (both with a colon between); a bearer token will
-do as well. The secret is looked at once a minute, whether it was revoked each time. Of a bulk request every
-document has its own status in the answer. Of Splunk's envelope the event alone is kept: its time, host and
-source are taken from the event itself. Line feeds inside of a text event become spaces.
+A shipper shows an application's client id and secret (`web.credentials`). Of a bulk request every document
+has its own status in the answer. Of Splunk's envelope the event alone is kept: its time, host and source are
+taken from the event itself. Line feeds inside of a text event become spaces.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import time
 from collections.abc import Iterator
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -27,33 +22,29 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from indicia.auth.roles import EVENT_WRITERS
-from indicia.errors import GrantRefused, InputError, Unauthorized
+from indicia.errors import InputError
 from indicia.live import Followings
-from indicia.live.intake import LINE, Intake
+from indicia.live.intake import LINE
 from indicia.odata.format import encode
 from indicia.telemetry.documents import Splitter
 from indicia.telemetry.records import Form, decode
 from indicia.web import problems
+from indicia.web.credentials import Credentials
 from indicia.web.events import GENERATION, Events, expanded, form_of
-from indicia.web.gate import Caller, Gate
-from indicia.web.grants import Ask, Grants
+from indicia.web.gate import Caller
 
-REMEMBERED_SECONDS = 60.0
-REMEMBERED = 1000
 _JSON = "application/json; charset=utf-8"
 _WITH_DOCUMENT = frozenset({"create", "index", "update"})
 _ACTIONS = _WITH_DOCUMENT | {"delete"}
 _TAKEN = frozenset({"create", "index"})
-_HOW = "send Authorization: Basic, ApiKey or Splunk with client id and secret, or Bearer with a token"
 
 
 class Shippers:
     """The routes of shippers; the work is that of `Events`."""
 
-    def __init__(self, events: Events, gate: Gate, grants: Grants, live: Followings, limit: int) -> None:
-        self._events, self._gate, self._grants = events, gate, grants
+    def __init__(self, events: Events, credentials: Credentials, live: Followings, limit: int) -> None:
+        self._events, self._credentials = events, credentials
         self._live, self._limit = live, limit
-        self._bearers: dict[bytes, tuple[float, str]] = {}
 
     def routes(self) -> list[Route]:
         """Both forms, by the paths that shippers know."""
@@ -66,35 +57,36 @@ class Shippers:
 
     async def bulk(self, request: Request) -> Response:
         """POST /_bulk"""
-        caller = await run_in_threadpool(self._admit, request)
+        caller = await run_in_threadpool(self._credentials.admit, request, EVENT_WRITERS)
         work = partial(self._bulk, caller, form_of(request), str(request.path_params.get("index", "events")))
         return await self._events.run(work, request)
 
     async def collect(self, request: Request) -> Response:
         """POST /services/collector/event"""
-        caller = await run_in_threadpool(self._admit, request)
+        caller = await run_in_threadpool(self._credentials.admit, request, EVENT_WRITERS)
         return await self._events.run(partial(self._collect, caller, form_of(request)), request)
 
     def _bulk(self, caller: Caller, form: str | None, index: str, body: Iterator[bytes]) -> Response:
         begun = time.monotonic()
-        taking = Intake(self._live.of(caller.tenant), "bulk", numbers=self._limit)
+        live = self._live.of(caller.tenant)
         items: list[tuple[str, dict[str, Any]]] = []
         documents: list[dict[str, Any]] = []
         """Of each line that was given to the intake, its item."""
-        lines = _lines(expanded(body, form, self._limit))
-        for line in lines:
-            if not line.strip():
-                continue
-            action, meta = _action(line, len(items))
-            item = {"_index": str(meta.get("_index", index)), "status": 201, "result": "created"}
-            items.append((action, item))
-            document = next(lines, b"") if action in _WITH_DOCUMENT else None
-            if action in _TAKEN and document is not None and document.strip():
-                documents.append(item)
-                taking.feed(document.replace(b"\n", b"") + b"\n")
-            else:
-                _refuse(item, f"{action} is not possible here, or the document is missing")
-        taken = taking.end()
+        with self._events.taking(live, "bulk", numbers=self._limit) as taking:
+            lines = _lines(expanded(body, form, self._limit))
+            for line in lines:
+                if not line.strip():
+                    continue
+                action, meta = _action(line, len(items))
+                item = {"_index": str(meta.get("_index", index)), "status": 201, "result": "created"}
+                items.append((action, item))
+                document = next(lines, b"") if action in _WITH_DOCUMENT else None
+                if action in _TAKEN and document is not None and document.strip():
+                    documents.append(item)
+                    taking.feed(document.replace(b"\n", b"") + b"\n")
+                else:
+                    _refuse(item, f"{action} is not possible here, or the document is missing")
+            taken = taking.end()
         for number in taken.lines:
             _refuse(documents[number - 1], "the document is no JSON object")
         wrong = any("error" in item for _, item in items)
@@ -103,68 +95,26 @@ class Shippers:
         return _answer(content, taken.generation)
 
     def _collect(self, caller: Caller, form: str | None, body: Iterator[bytes]) -> Response:
-        taking, number = Intake(self._live.of(caller.tenant), "collector", Form.LINES), 0
-        splitter, fault = Splitter(), ""
-        for piece in expanded(body, form, self._limit):
-            for _, document in splitter.feed(piece):
-                event = _event(document)
-                if event is None:
-                    fault = "an object without an event"
+        number, splitter, fault = 0, Splitter(), ""
+        with self._events.taking(self._live.of(caller.tenant), "collector", Form.LINES) as taking:
+            for piece in expanded(body, form, self._limit):
+                for _, document in splitter.feed(piece):
+                    event = _event(document)
+                    if event is None:
+                        fault = "an object without an event"
+                        break
+                    taking.feed(event + b"\n")
+                    number += 1
+                pending = splitter.pending
+                if fault or (pending is not None and pending[1] > LINE):
                     break
-                taking.feed(event + b"\n")
-                number += 1
-            pending = splitter.pending
-            if fault or (pending is not None and pending[1] > LINE):
-                break
-        generation = taking.end().generation
+            generation = taking.end().generation
         if fault or splitter.pending is not None:
             content = {"text": "Invalid data format", "code": 6, "invalid-event-number": number}
             return _answer(content, generation, 400)
         if not number:
             return _answer({"text": "No data", "code": 5}, generation, 400)
         return _answer({"text": "Success", "code": 0}, generation)
-
-    def _admit(self, request: Request) -> Caller:
-        given = request.headers.get("authorization", "")
-        scheme, _, rest = given.partition(" ")
-        if scheme.lower() != "bearer":
-            given = self._bearer(given, _credentials(scheme.lower(), rest.strip()), request)
-        caller = self._gate.admit(given)
-        caller.require(EVENT_WRITERS)
-        return caller
-
-    def _bearer(self, header: str, credentials: tuple[str, str], request: Request) -> str:
-        """A token for client id and secret; the same one for a while."""
-        key = blake2b(header.encode("utf-8", "replace"), digest_size=32).digest()
-        until, bearer = self._bearers.get(key, (0.0, ""))
-        if time.monotonic() < until:
-            return bearer
-        client_id, secret = credentials
-        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
-        form["resource"] = "https://graph.windows.net"
-        address = request.client.host if request.client else ""
-        try:
-            issued = self._grants.answer(Ask("common", form, "1.0", address)).issued
-        except GrantRefused:
-            raise Unauthorized(f"the client id or its secret does not hold; {_HOW}") from None
-        if len(self._bearers) >= REMEMBERED:
-            self._bearers.clear()
-        self._bearers[key] = time.monotonic() + REMEMBERED_SECONDS, f"Bearer {issued.token}"
-        return self._bearers[key][1]
-
-
-def _credentials(scheme: str, rest: str) -> tuple[str, str]:
-    if scheme in ("basic", "apikey"):
-        try:
-            rest = base64.b64decode(rest, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise Unauthorized(f"the credentials are not base64; {_HOW}") from None
-    elif scheme != "splunk":
-        raise Unauthorized(_HOW)
-    client_id, _, secret = rest.partition(":")
-    if not client_id or not secret:
-        raise Unauthorized(_HOW)
-    return client_id, secret
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
