@@ -49,8 +49,8 @@ async def empty(_request):
 
 create = app.create
 
-def with_an_empty_route(settings, store):
-    made = create(settings, store)
+def with_an_empty_route(*given):
+    made = create(*given)
     made.router.routes.insert(0, Route("/empty", empty))
     return made
 

@@ -24,7 +24,7 @@ from indicia.model import AlertDefinition, Indicator
 from indicia.odata import parse
 from indicia.odata.entities import INDICATOR
 from indicia.odata.tree import Expression, Query
-from indicia.store import Store, queries
+from indicia.store import Store, indicators, queries
 from indicia.store.scope import Scope
 
 GOAL = 200.0
@@ -97,7 +97,8 @@ def measured(reading: Callable[[], object], name: str, text: str, where: Express
 
 
 def condition(scope: Scope, where: Expression) -> object:
-    """A tree as the condition of a statement."""
+    """A tree as the condition of a statement, every value met for the first time."""
+    indicators._forms.cache_clear()
     return queries.condition(scope, INDICATOR, where)
 
 

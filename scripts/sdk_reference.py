@@ -24,6 +24,7 @@ from indicia.client import (
     Indicator,
     Order,
     Position,
+    Result,
     Retries,
 )
 from indicia.client.fields import Fields, Many, Text
@@ -62,7 +63,7 @@ def _lines() -> Iterator[str]:
                 yield f"- `.{name}{_signature(method)}`: {_told(method)}"
         yield ""
     yield "## Values"
-    for kind in (Details, Retries, Position):
+    for kind in (Details, Retries, Position, Result):
         yield from ("", f"**{kind.__name__}** {_told(kind)}", "")
         yield from (f"- `{_attribute(item)}`" for item in fields(kind))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
-from indicia import model
+from indicia import model, values
+from indicia.errors import InvalidValue
 from indicia.model import AlertDefinition, Indicator
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity, Kind
 from indicia.store import TenantStore
@@ -133,10 +135,8 @@ def fill(
     owners = tenant.add_definitions(new, "someone")
     made = [
         replace(
-            found,
+            _valid(found, model.IndicatorType(kind), model.DetectionFunction(function)),
             definition=owners[place % len(owners)],
-            type=model.IndicatorType(kind),
-            function=model.DetectionFunction(function),
             enabled=enabled,
         )
         for place, found, kind, function, enabled in rows
@@ -144,6 +144,20 @@ def fill(
     added = tenant.add_indicators(made, "other") if owners else []
     for item in added[::3]:
         tenant.change_indicator(item.id, {"enabled": not item.enabled}, "third")
+
+
+def _valid(found: Indicator, kind: model.IndicatorType, function: model.DetectionFunction) -> Indicator:
+    """The indicator with its canonical form; with a type and function that its value goes with, or "a"."""
+    part = model.DetectionFunction.CONTAINS
+    for kind_, function_ in (
+        (kind, function),
+        (model.IndicatorType.FILE_NAME, part),
+        (model.IndicatorType.URL, part),
+    ):
+        with suppress(InvalidValue):
+            form = values.indicator_value(kind_, function_, found.value, force=True)
+            return replace(found, type=kind_, function=function_, canonical=form)
+    return replace(found, type=model.IndicatorType.FILE_NAME, function=part, value="a", canonical="a")
 
 
 _COMPARISONS = st.sampled_from(["eq", "ne", "gt", "ge", "lt", "le"])

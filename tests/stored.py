@@ -25,7 +25,9 @@ from indicia.model import (
     Role,
     Severity,
 )
-from indicia.store import Store, TenantStore
+from indicia.odata.entities import Entity
+from indicia.odata.tree import Query
+from indicia.store import Store, TenantStore, queries
 
 START = datetime(2024, 3, 12, tzinfo=UTC)
 EQUALS = DetectionFunction.EQUALS
@@ -89,6 +91,14 @@ def detection(
     happened = Event("dns", "dns.log", event + 1, (seen,), lambda: facts)
     (found,) = detect(happened, ReferenceMatcher([owned]), tenant)
     return found
+
+
+def plan_of(tenant: TenantStore, entity: Entity, query: Query) -> str:
+    """How SQLite goes about a query."""
+    with tenant._reading() as scope:
+        statement = queries.statement(scope, entity, query)
+        text = str(statement.compile(compile_kwargs={"literal_binds": True}))
+        return " ".join(map(str, scope._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()))
 
 
 def everything(path: Path, tenant_id: int | None = None) -> dict[str, list[tuple[Any, ...]]]:

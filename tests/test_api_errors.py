@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 
 from indicia.errors import StoreError
 from indicia.web.api import ROUTES
@@ -18,6 +20,7 @@ from service import (
     Local,
     Reply,
     indicator,
+    local,
 )
 
 BIND = "AlertDefinition@odata.bind"
@@ -37,7 +40,7 @@ BIND = "AlertDefinition@odata.bind"
         ("alertdefinitions", 404),
         ("Nothing", 404),
         ("..%2f..%2fetc", 404),
-        ("%00", 404),
+        ("%00", 400),
         ("%ff", 400),
         ("%zz", 404),
         ("AlertDefinitions(1)/Name", 404),
@@ -50,8 +53,10 @@ BIND = "AlertDefinition@odata.bind"
         ("AlertDefinitions?$top=-1", 400),
         ("AlertDefinitions(1)?$top=1", 400),
         ("$metadata?$format=json", 501),
-        ("A" * 5000, 404),
-        ("(" * 10_000, 404),
+        ("$crossjoin(AlertDefinitions,Alerts)", 501),
+        ("A" * 5000, 400),
+        ("(" * 10_000, 400),
+        (f"AlertDefinitions({'9' * 5000})", 400),
     ],
 )
 def test_paths_that_lead_nowhere(api: Client, path: str, status: int) -> None:
@@ -113,7 +118,8 @@ def test_a_busy_store_says_when_to_try_again(
     assert (reply.status, reply.headers["retry-after"]) == (503, "2")
     assert b"secret" not in reply.body
     monkeypatch.setattr("indicia.store.Store.signing_keys", busy)
-    assert service.request("GET", "/health").status == 503
+    assert service.request("GET", "/ready").status == 503
+    assert service.request("GET", "/health").status == 200
 
 
 def test_what_nobody_foresaw_is_told_and_logged_without_content(
@@ -133,6 +139,19 @@ def test_what_nobody_foresaw_is_told_and_logged_without_content(
 
 def test_health(service: Local) -> None:
     assert service.request("GET", "/health").json()["status"] == "ok"
+
+
+def test_who_is_ready_has_loaded_what_is_on_the_disk(tmp_path: Path) -> None:
+    with local(tmp_path) as service:
+        loading = service.request("GET", "/ready")
+        assert (loading.status, loading.json()["status"], loading.headers["retry-after"]) == (
+            503,
+            "loading",
+            "1",
+        )
+        assert isinstance(service.application, Starlette)
+        service.application.state.live.preload()
+        assert service.request("GET", "/ready").json()["status"] == "ready"
 
 
 def test_links_lead_back_the_way_the_client_came(service: Local, api: Client) -> None:

@@ -73,7 +73,7 @@ def test_the_snippet_of_the_readme_runs(folder: Path) -> None:
 
 @pytest.mark.full
 def test_the_snippets_run_one_after_the_other(folder: Path) -> None:
-    assert len(SNIPPETS) >= 5
+    assert len(SNIPPETS) == 7
     shown = []
     for snippet in SNIPPETS:
         done = run(folder, "-W", "error", "-c", snippet)
@@ -82,8 +82,10 @@ def test_the_snippets_run_one_after_the_other(folder: Path) -> None:
     assert "evil.example" in shown[1]
     assert "0 with a quote in it" in shown[1]
     assert "Paper Lantern" in shown[2]
-    assert "5000 stored\n6000 stored" in shown[3]
-    assert shown[4].startswith("InvalidValue Title ")
+    assert shown[3] == ""
+    assert "5000 stored\n6000 stored" in shown[4]
+    assert re.fullmatch(r"0 was there\n1 iocs\[1\]\.Value: .+\n2 new\n", shown[5])
+    assert shown[6].startswith("InvalidValue Title ")
 
 
 @pytest.mark.full

@@ -114,10 +114,11 @@ def test_paths(raw: str, shape: str, keys: tuple[int, ...]) -> None:
         ("A//B", NotFound),
         ("//", NotFound),
         ("..", NotFound),
-        ("%00", NotFound),
+        ("%00", InputError),
+        ("AlertDefinitions%00", InputError),
         ("A(1", NotFound),
         ("A((1))", NotFound),
-        ("A" * 5000, NotFound),
+        ("A" * 5000, InputError),
         ("/".join("A" * 40), NotFound),
         ("%FF", InputError),
         ("A('x')", InputError),
@@ -125,12 +126,14 @@ def test_paths(raw: str, shape: str, keys: tuple[int, ...]) -> None:
         ("A(99999999999999999999)", InputError),
         ("A(" + "9" * 1500 + ")", InputError),
         ("(" * 2000, NotFound),
+        ("A(" + "9" * 5000 + ")", InputError),
+        ("$crossjoin(A,B)", NotSupported),
     ],
 )
 def test_paths_that_are_refused(raw: str, error: type[IndiciaError]) -> None:
     with pytest.raises(error) as caught:
         paths.parse(raw)
-    assert caught.value.status in (400, 404)
+    assert caught.value.status in (400, 404, 501)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +168,7 @@ def test_references(text: str) -> None:
         "https://[::1/AlertDefinitions(6)",
         "AlertDefinitions(6)\0",
         "x" * 10_000,
+        "$crossjoin(AlertDefinitions)",
     ],
 )
 def test_references_that_are_refused(text: object) -> None:
@@ -459,14 +463,15 @@ def test_metadata_tells_every_property_and_what_is_an_extension() -> None:
     assert marked == {"Url", "FileName", "SubdomainOf"}
     types = document.findall(f".//{edm}EntityType")
     marked = {item.get("Name") for item in types if item.find(f"{edm}Annotation") is not None}
-    assert marked == {"Alert", "Detection"}
+    assert marked == {item.name for item in entities.ENTITIES} - {"AlertDefinition", "IndicatorOfCompromise"}
     sets = {item.get("Name") for item in document.iter(f"{edm}EntitySet")}
-    assert sets == {"AlertDefinitions", "IndicatorsOfCompromise", "Alerts", "Detections"}
+    assert sets == entities.BY_SET.keys()
     actions = [(item.get("Name"), item[0].get("Type")) for item in document.iter(f"{edm}Action")]
     assert actions == [
         ("BulkUpload", "Collection(Indicia.AlertDefinition)"),
         ("DeleteIOCs", "Indicia.AlertDefinition"),
         ("BulkUpload", "Collection(Indicia.IndicatorOfCompromise)"),
+        ("Suppress", "Indicia.Alert"),
     ]
 
 

@@ -24,7 +24,8 @@ from indicia.odata import functions, options, parse, skiptoken, tree
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity
 from indicia.odata.meaning import Meaning, Noun
 from indicia.odata.tree import Query
-from indicia.store import Store, TenantStore, Within, queries
+from indicia.store import Store, TenantStore, Within
+from stored import plan_of
 
 CASES = Path(__file__).parent / "cases" / "odata"
 SETS = {"D": ALERT_DEFINITION, "I": INDICATOR}
@@ -226,18 +227,18 @@ HOSTILE = {
 @pytest.mark.parametrize("entity", [ALERT_DEFINITION, INDICATOR], ids=lambda entity: str(entity.name))
 def test_hostile_texts_are_refused_at_once(text: str, entity: Entity) -> None:
     within = parse.context(entity, {"@a": "Enabled" + " or Enabled" * 100})
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(InputError) as caught:
         parse.predicate(text, within)
     assert caught.value.status in (400, 501)
-    assert time.perf_counter() - start < 0.25
+    assert time.thread_time() - start < 0.25
     assert len(caught.value.message) < 600
 
 
 @pytest.mark.parametrize("name", ["$filter", "$orderby", "$select", "$expand", "$skiptoken", "$format", "@a"])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_query_strings_are_refused_at_once(name: str, text: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     for asked in (
         f"{name}={text}",
         f"{name}={text}&$filter=@a",
@@ -245,7 +246,7 @@ def test_hostile_query_strings_are_refused_at_once(name: str, text: str) -> None
     ):
         said = refusal(partial(options.parse, asked.replace(" ", "+"), options.LIST_OPTIONS))
         assert said is None or len(said.message) < 700
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 WIDEST = {
@@ -471,12 +472,9 @@ def test_pages_in_any_order_are_the_whole(store: Store, entity: Entity) -> None:
     ],
 )
 def test_pages_are_found_by_an_index(numbered: TenantStore, query: Query, plan: str) -> None:
-    with numbered._reading() as scope:
-        statement = queries.statement(scope, INDICATOR, query)
-        text = str(statement.compile(compile_kwargs={"literal_binds": True}))
-        steps = scope._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
-    assert re.search(plan, " ".join(str(step) for step in steps))
-    assert "TEMP B-TREE" not in str(steps)
+    steps = plan_of(numbered, INDICATOR, query)
+    assert re.search(plan, steps)
+    assert "TEMP B-TREE" not in steps
 
 
 def test_no_query_meets_another_tenant(store: Store) -> None:

@@ -59,8 +59,10 @@ def finish(store: Store, each: Callable[[], object] = lambda: None) -> int:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three are many."""
+    """Three are many, and removed in one step."""
     monkeypatch.setattr(purges, "FEW", 3)
+    monkeypatch.setattr(purges, "SLICE", 3)
+    monkeypatch.setattr(purges, "STEP_SECONDS", 0)
 
 
 @pytest.mark.usefixtures("few")
@@ -142,6 +144,31 @@ def test_an_indicator_is_not_moved_among_those_that_are_being_removed(tmp_path: 
         assert len(tenant.indicators()) == 1
 
 
+@pytest.mark.usefixtures("few")
+def test_lists_do_not_pass_over_what_is_hidden_before_and_behind_the_rest(tmp_path: Path) -> None:
+    with Store.open(url(tmp_path / "i.db")) as store:
+        tenant = store.tenant(store.add_tenant("a").uid)
+        first, _, emptied, last = (add(tenant, count) for count in (5, 4, 6, 7))
+        ids = [item.id for item in tenant.indicators()]
+
+        def bounds() -> list[int]:
+            with tenant._reading() as scope:
+                return [condition.compile().params.popitem()[1] for condition in purges.bounds(scope)]
+
+        assert bounds() == []
+        tenant.delete_definition(first.id)
+        assert bounds() == [ids[5], ids[-1]]
+        tenant.delete_indicators(last.id)
+        tenant.delete_indicators(emptied.id)
+        assert bounds() == [ids[5], ids[8]]
+        (added,) = tenant.add_indicators([noun(emptied, 1)], "x")
+        assert bounds() == [ids[5], added.id]
+        tenant.delete_definitions()
+        assert bounds() == [0]
+        finish(store)
+        assert bounds() == []
+
+
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(["add", "fill", "empty", "delete", "clear", "all", "move", "purge"]),
@@ -178,13 +205,14 @@ def test_hidden_and_removed_are_the_same_to_see(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("both")
-    limit = purges.FEW, scope._MANY_PURGES
+    limit = purges.FEW, purges.SLICE, purges.STEP_SECONDS, scope._MANY_PURGES
     try:
+        purges.STEP_SECONDS = 0
         with Store.open(url(folder / "a.db")) as hiding, Store.open(url(folder / "b.db")) as removing:
             one, two = (store.tenant(store.add_tenant("x").uid) for store in (hiding, removing))
             for name, number in operations:
                 if name == "purge":
-                    purges.FEW = 1 + number % 2
+                    purges.SLICE = 1 + number % 2
                     hiding.purge()
                     continue
                 purges.FEW = 10**9
@@ -197,7 +225,7 @@ def test_hidden_and_removed_are_the_same_to_see(
                     finish(hiding)
                     play(one, name, number)
                 assert visible(one) == visible(two)
-            purges.FEW = 1
+            purges.SLICE = 1
             finish(hiding)
             assert visible(one) == visible(two)
             tables = ("definitions", "indicators", "counters")
@@ -205,7 +233,7 @@ def test_hidden_and_removed_are_the_same_to_see(
                 assert len(everything(folder / "a.db")[name]) == len(everything(folder / "b.db")[name])
         sound(folder / "a.db")
     finally:
-        purges.FEW, scope._MANY_PURGES = limit
+        purges.FEW, purges.SLICE, purges.STEP_SECONDS, scope._MANY_PURGES = limit
 
 
 # At size

@@ -22,14 +22,17 @@ from indicia.client.fields import Condition, Field, Order
 from indicia.client.nouns import Alert, AlertDefinition, Detection, Indicator
 from indicia.client.session import Retries
 from indicia.client.transport import AsyncClient, Client
-from indicia.client.uploads import Position
+from indicia.client.uploads import Position, Result
 from indicia.model import (
     AlertStatus,
     Category,
+    Classification,
     DetectionFunction,
+    Determination,
     GroupBy,
     IndicatorType,
     Severity,
+    Silenced,
     TimeNote,
 )
 
@@ -39,18 +42,22 @@ __all__ = [
     "AlertStatus",
     "AsyncClient",
     "Category",
+    "Classification",
     "Client",
     "Condition",
     "Details",
     "Detection",
     "DetectionFunction",
+    "Determination",
     "Field",
     "GroupBy",
     "Indicator",
     "IndicatorType",
     "Order",
     "Position",
+    "Result",
     "Retries",
     "Severity",
+    "Silenced",
     "TimeNote",
 ]

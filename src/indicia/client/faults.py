@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import ceil
@@ -40,12 +40,15 @@ def refusal(answer: Answer) -> IndiciaError:
     fault = body.get("error") if body else None
     if not isinstance(fault, dict) or not isinstance(fault.get("message"), str):
         return _strange(answer)
-    code = fault.get("code")
-    leaf = _LEAVES.get(str(code)) or _BY_STATUS.get(answer.status, errors.BadAnswer)
+    return leaf(fault, answer.status, retry_after(answer))
+
+
+def leaf(fault: Mapping[str, Any], status: int, retry_after: int | None = None) -> IndiciaError:
+    """An error object of OData as the leaf that it names."""
+    kind = _LEAVES.get(str(fault.get("code"))) or _BY_STATUS.get(status, errors.BadAnswer)
     details = tuple(_details(fault.get("details")))
-    return leaf(
-        fault["message"], target=_text(fault.get("target")), details=details, retry_after=retry_after(answer)
-    )
+    target = _text(fault.get("target"))
+    return kind(str(fault.get("message")), target=target, details=details, retry_after=retry_after)
 
 
 def grant_refusal(answer: Answer) -> IndiciaError:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,15 +16,19 @@ from indicia.errors import BadAnswer, InvalidValue
 from indicia.model import (
     AlertStatus,
     Category,
+    Classification,
     DetectionFunction,
+    Determination,
     GroupBy,
     IndicatorType,
     Severity,
+    Silenced,
     TimeNote,
 )
 
 N = TypeVar("N", bound=Fields)
 BIND = "AlertDefinition@odata.bind"
+ETAG = "@odata.etag"
 DEFINITIONS = "AlertDefinitions"
 INDICATORS = "IndicatorsOfCompromise"
 ALERTS = "Alerts"
@@ -96,11 +101,18 @@ class AlertFields(AsItWas):
     LastSeen = time("LastSeen", "last_seen", sent=False)
     DetectionCount = number("DetectionCount", "detection_count", sent=False)
     Indicators = texts("Indicators", "indicators")
-    Status = member("Status", "status", model.AlertStatus, sent=False)
+    Status = member("Status", "status", model.AlertStatus)
+    Classification = member("Classification", "classification", model.Classification)
+    Determination = member("Determination", "determination", model.Determination)
+    AssignedTo = Text("AssignedTo", "assigned_to")
+    ResolvedAt = time("ResolvedAt", "resolved_at", sent=False)
+    Storm = flag("Storm", "storm", sent=False)
     ReopenedCount = number("ReopenedCount", "reopened_count", sent=False)
     CreatedAt = time("CreatedAt", "created_at", sent=False)
     LastModifiedAt = time("LastModifiedAt", "last_modified_at", sent=False)
     Detections = Many(DETECTIONS)
+    Comments = Many("Comments")
+    History = Many("History")
 
 
 class DetectionFields(AsItWas):
@@ -125,6 +137,9 @@ class DetectionFields(AsItWas):
     DetectionFunction = member("DetectionFunction", "function", model.DetectionFunction, sent=False)
     IndicatorSource = Text("IndicatorSource", "indicator_source", sent=False)
     Evidence = texts("Evidence", "evidence")
+    Silenced = member("Silenced", "silenced", model.Silenced, sent=False)
+    SuppressionId = number("SuppressionId", "suppression_id", sent=False)
+    StormAlertId = Text("StormAlertId", "storm_alert_id", sent=False)
     Alert = one(AlertFields, "Alert")
     IndicatorOfCompromise = one(IndicatorFields, "IndicatorOfCompromise")
 
@@ -143,6 +158,8 @@ class AlertDefinition(AlertDefinitionFields):
     enabled: bool = True
     group_by: GroupBy = GroupBy.DEFINITION
     window_seconds: int = model.WINDOW_SECONDS
+    etag: str = dataclasses.field(default="", compare=False)
+    """Its version, for `if_match`; empty where the answer did not tell it, as those of lists do not."""
     id: int = 0
     uid: str = ""
     created_at: datetime | None = None
@@ -166,6 +183,8 @@ class Indicator(IndicatorFields):
     valid_from: datetime | None = None
     expires_at: datetime | None = None
     source: str | None = None
+    etag: str = dataclasses.field(default="", compare=False)
+    """Its version, as of an alert definition."""
     id: int = 0
     created_at: datetime | None = None
     created_by: str | None = None
@@ -197,6 +216,12 @@ class Alert(AlertFields):
     indicators: tuple[str, ...] = ()
     """Values that matched, at most 10."""
     status: AlertStatus
+    classification: Classification = Classification.UNKNOWN
+    determination: Determination = Determination.NOT_AVAILABLE
+    assigned_to: str | None = None
+    resolved_at: datetime | None = None
+    storm: bool = False
+    """Whether it stands for the alerts beyond the hourly limit of its definition."""
     reopened_count: int = 0
     created_at: datetime | None = None
     last_modified_at: datetime | None = None
@@ -235,6 +260,10 @@ class Detection(DetectionFields):
     indicator_source: str | None = None
     evidence: tuple[str, ...] = ()
     """Where the event held the value, each as `query observed: beacon.example`."""
+    silenced: Silenced | None = None
+    """Why it opened no alert although it would have."""
+    suppression_id: int | None = None
+    storm_alert_id: str | None = None
 
 
 class AlertDefinitionChanges(TypedDict, total=False):
@@ -280,6 +309,8 @@ def read(kind: type[N], raw: Any, **known: Any) -> N:
             held[field.attribute] = None if raw[name] is None else field.codec.read(raw[name])
         except (ValueError, TypeError) as error:
             raise BadAnswer(f"not understood: {error}", target=f"{kind.__name__}.{name}") from None
+    if ETAG in raw and hasattr(kind, "etag"):
+        held["etag"] = str(raw[ETAG])
     owner = raw.get("AlertDefinition")
     if kind is Indicator and isinstance(owner, Mapping):
         definition = read(AlertDefinition, owner)

@@ -7,7 +7,8 @@ AnswerLost and BadAnswer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, Unpack
 
@@ -26,11 +27,22 @@ from indicia.client.nouns import (
     IndicatorChanges,
 )
 from indicia.client.pages import Listing, bounded
-from indicia.client.session import Session
-from indicia.client.uploads import DEFINITION_UPLOAD, INDICATOR_UPLOAD, Position, Progress, upload
+from indicia.client.session import MATCH, Session
+from indicia.client.uploads import (
+    DEFINITION_UPLOAD,
+    INDICATOR_UPLOAD,
+    Position,
+    Progress,
+    Results,
+    Way,
+    upload,
+)
 from indicia.client.wire import Steps
 from indicia.errors import BadAnswer, InvalidValue
 
+TOLD: Mapping[str, str] = {"Accept": "application/json;odata.metadata=full"}
+"""What asks for an answer of one entity that tells its ETag."""
+_ETAG = re.compile(r'\*|(?:W/)?"[\x21\x23-\x7e]*"')
 Keys: TypeAlias = Sequence[Order | Field[Any]]
 """Sort keys: fields, or their `ascending` and `descending`."""
 
@@ -45,7 +57,7 @@ def definitions(
 
 def definition(session: Session, id: int) -> Steps[AlertDefinition]:
     """One alert definition. Raises NotFound."""
-    raw = yield from session.call("GET", session.link(f"{DEFINITIONS}({id:d})"))
+    raw = yield from session.call("GET", session.link(f"{DEFINITIONS}({id:d})"), headers=TOLD)
     return nouns.read(AlertDefinition, raw)
 
 
@@ -57,22 +69,36 @@ def count_definitions(session: Session, where: Condition | None = None) -> Steps
 def add_definition(session: Session, definition: AlertDefinition) -> Steps[AlertDefinition]:
     """Store a new alert definition; as the service has it then. Raises InvalidValue, QuotaExceeded."""
     body = nouns.definition_body(definition)
-    raw = yield from session.call("POST", session.link(DEFINITIONS), body)
+    raw = yield from session.call("POST", session.link(DEFINITIONS), body, headers=TOLD)
     return nouns.read(AlertDefinition, raw)
 
 
 def change_definition(
-    session: Session, id: int, **changes: Unpack[AlertDefinitionChanges]
+    session: Session,
+    id: int,
+    *,
+    if_match: AlertDefinition | str | None = None,
+    **changes: Unpack[AlertDefinitionChanges],
 ) -> Steps[AlertDefinition]:
-    """Change what is named, as `change_definition(1, title="new")`; as it is then. Raises NotFound."""
-    body = nouns.definition_changes(changes)
-    raw = yield from session.call("PATCH", session.link(f"{DEFINITIONS}({id:d})"), body)
+    """Change what is named, as `change_definition(1, title="new")`; as it is then. Raises NotFound.
+
+    `if_match`: the definition as it was read, or its ETag. Raises PreconditionFailed, and changes nothing,
+    where somebody else has changed it since.
+    """
+    body, headers = nouns.definition_changes(changes), _matching(if_match)
+    raw = yield from session.call("PATCH", session.link(f"{DEFINITIONS}({id:d})"), body, headers=headers)
     return nouns.read(AlertDefinition, raw)
 
 
-def delete_definition(session: Session, id: int) -> Steps[None]:
-    """Delete one alert definition with its indicators; its alerts stay. Raises NotFound."""
-    yield from session.call("DELETE", session.link(f"{DEFINITIONS}({id:d})"))
+def delete_definition(
+    session: Session, id: int, *, if_match: AlertDefinition | str | None = None
+) -> Steps[None]:
+    """Delete one alert definition with its indicators; its alerts stay. Raises NotFound.
+
+    `if_match` as in `change_definition`.
+    """
+    url = session.link(f"{DEFINITIONS}({id:d})")
+    yield from session.call("DELETE", url, headers=_matching(if_match))
 
 
 def delete_all_definitions(session: Session) -> Steps[None]:
@@ -86,9 +112,11 @@ def upload_definitions(
     *,
     start: Position | int = 0,
     progress: Progress | None = None,
+    results: Results | None = None,
 ) -> Steps[Position]:
     """Store any number of alert definitions; see `upload_indicators`."""
-    return (yield from upload(session, DEFINITION_UPLOAD, definitions, start, progress))
+    way = Way(progress, results)
+    return (yield from upload(session, DEFINITION_UPLOAD, definitions, start, way))
 
 
 def indicators(
@@ -113,7 +141,7 @@ def indicators(
 def indicator(session: Session, id: int) -> Steps[Indicator]:
     """One indicator with its definition. Raises NotFound."""
     url = session.link(f"{INDICATORS}({id:d})", {"$expand": "AlertDefinition"})
-    return nouns.read(Indicator, (yield from session.call("GET", url)))
+    return nouns.read(Indicator, (yield from session.call("GET", url, headers=TOLD)))
 
 
 def count_indicators(
@@ -127,27 +155,42 @@ def count_indicators(
 def add_indicator(session: Session, indicator: Indicator) -> Steps[Indicator]:
     """Store a new indicator; as the service has it then. Raises InvalidValue, QuotaExceeded."""
     body = nouns.indicator_body(indicator)
-    raw = yield from session.call("POST", session.link(INDICATORS), body)
+    raw = yield from session.call("POST", session.link(INDICATORS), body, headers=TOLD)
     return nouns.read(Indicator, raw, definition_id=indicator.definition_id)
 
 
-def change_indicator(session: Session, id: int, **changes: Unpack[IndicatorChanges]) -> Steps[Indicator]:
-    """Change what is named, as `change_indicator(1, enabled=False)`; as it is then. Raises NotFound."""
-    body = nouns.indicator_changes(changes)
-    raw = yield from session.call("PATCH", session.link(f"{INDICATORS}({id:d})"), body)
+def change_indicator(
+    session: Session,
+    id: int,
+    *,
+    if_match: Indicator | str | None = None,
+    **changes: Unpack[IndicatorChanges],
+) -> Steps[Indicator]:
+    """Change what is named, as `change_indicator(1, enabled=False)`; as it is then. Raises NotFound.
+
+    `if_match` as in `change_definition`.
+    """
+    body, headers = nouns.indicator_changes(changes), _matching(if_match)
+    raw = yield from session.call("PATCH", session.link(f"{INDICATORS}({id:d})"), body, headers=headers)
     found = nouns.read(Indicator, raw)
     return replace(found, definition_id=changes.get("definition_id", found.definition_id))
 
 
-def move_indicator(session: Session, id: int, definition_id: int) -> Steps[None]:
-    """Move an indicator to another definition. Raises NotFound, InvalidValue."""
-    url = session.link(f"{INDICATORS}({id:d})/AlertDefinition/$ref")
-    yield from session.call("PUT", url, {"@odata.id": f"{DEFINITIONS}({definition_id:d})"})
+def move_indicator(
+    session: Session, id: int, definition_id: int, *, if_match: Indicator | str | None = None
+) -> Steps[None]:
+    """Move an indicator to another definition. Raises NotFound, InvalidValue.
+
+    `if_match` as in `change_definition`.
+    """
+    url, body = session.link(f"{INDICATORS}({id:d})/AlertDefinition/$ref"), _reference(definition_id)
+    yield from session.call("PUT", url, body, headers=_matching(if_match))
 
 
-def delete_indicator(session: Session, id: int) -> Steps[None]:
-    """Delete one indicator. Raises NotFound."""
-    yield from session.call("DELETE", session.link(f"{INDICATORS}({id:d})"))
+def delete_indicator(session: Session, id: int, *, if_match: Indicator | str | None = None) -> Steps[None]:
+    """Delete one indicator. Raises NotFound. `if_match` as in `change_definition`."""
+    url = session.link(f"{INDICATORS}({id:d})")
+    yield from session.call("DELETE", url, headers=_matching(if_match))
 
 
 def delete_indicators(session: Session, definition_id: int) -> Steps[None]:
@@ -167,6 +210,7 @@ def upload_indicators(
     *,
     start: Position | int = 0,
     progress: Progress | None = None,
+    results: Results | None = None,
     upsert: bool = False,
 ) -> Steps[Position]:
     """Store any number of indicators in chunks of 5,000, each stored whole or not at all.
@@ -178,8 +222,13 @@ def upload_indicators(
 
     With `upsert` an indicator that is there already (definition, type, function, value) is changed to what is
     given, and none is made twice; what was lost is then simply sent again.
+
+    With `results` an indicator that is refused stops nothing: it is called with the Result of each. A chunk
+    whose answer was lost is then sent again only with `upsert`, because of a chunk that is stored in part
+    nobody can tell whether it is there.
     """
-    return (yield from upload(session, INDICATOR_UPLOAD, indicators, start, progress, upsert=upsert))
+    way = Way(progress, results, upsert)
+    return (yield from upload(session, INDICATOR_UPLOAD, indicators, start, way))
 
 
 def alerts(
@@ -246,6 +295,22 @@ def _query(where: Condition | None, order: Keys, limit: int | None) -> dict[str,
     if order:
         query["$orderby"] = ordering(order)
     return query
+
+
+def _matching(if_match: AlertDefinition | Indicator | str | None) -> Mapping[str, str]:
+    """The headers of a change. Raises InvalidValue for what is no ETag."""
+    if if_match is None:
+        return TOLD
+    etag = if_match if isinstance(if_match, str) else if_match.etag
+    if not etag:
+        raise InvalidValue("has no ETag: lists do not tell it; ask for it by its id", target="if_match")
+    if not _ETAG.fullmatch(etag):
+        raise InvalidValue(f"is an ETag in quotes, or *; not {etag[:80]!r}", target="if_match")
+    return {**TOLD, MATCH: etag}
+
+
+def _reference(definition_id: int) -> dict[str, str]:
+    return {"@odata.id": f"{DEFINITIONS}({definition_id:d})"}
 
 
 def _count(session: Session, place: str, where: Condition | None) -> Steps[int]:

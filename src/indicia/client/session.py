@@ -18,6 +18,7 @@ from indicia.errors import AnswerLost, BadAnswer, IndiciaError, InvalidValue, Un
 
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods that may be done twice (RFC 9110 9.2.2)."""
+MATCH = "If-Match"
 RENEWAL_SECONDS = 300.0
 """A token is renewed so long before it expires, or when nine tenths of its life are over."""
 
@@ -60,13 +61,25 @@ class Session:
         shown = "&".join(f"{name}={quote(text, safe='')}" for name, text in (query or {}).items())
         return f"{self._root}/{path}{'?' if shown else ''}{shown}"
 
-    def call(self, method: str, url: str, body: Any = None, *, repeatable: bool = False) -> Steps[Any]:
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> Steps[Any]:
         """One call of the API with a token: the JSON of its answer, None where there is none.
 
         Raises what the service refused with, Unreachable, AnswerLost and BadAnswer.
         """
         self._stay_home(url)
-        request = Request(method, url, repeatable=repeatable or method in REPEATABLE)
+        given = headers or {}
+        # Of a PUT that was done, the second one would hear that the entity is no longer as it was.
+        once = method == "PUT" and MATCH in given
+        again = repeatable or (method in REPEATABLE and not once)
+        request = Request(method, url, headers=given, repeatable=again)
         if body is not None:
             request = replace(request, body=msgspec.json.encode(body))
         answer = yield from self._with_token(request)
@@ -80,7 +93,7 @@ class Session:
 
     def _with_token(self, request: Request) -> Steps[Answer]:
         token = yield from self._valid_token()
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        headers = {"Accept": "application/json", **request.headers, "Authorization": f"Bearer {token}"}
         if request.body:
             headers["Content-Type"] = "application/json"
         return (yield from self._exchange(replace(request, headers=headers)))

@@ -298,15 +298,11 @@ def _time(described: Property, raw: Any) -> Any:
 
 
 def _member(described: Property, raw: Any) -> StrEnum:
-    allowed = described.enum
-    if allowed is None:
-        raise TypeError(described)
-    if isinstance(raw, str):
-        try:
-            return allowed(SPELLINGS.get(raw, raw))
-        except ValueError:
-            pass
-    raise ValueError(f"must be one of {', '.join(allowed)}; not {_shown(raw)}")
+    allowed = {str(item): item for item in described.enum or ()}
+    found = allowed.get(SPELLINGS.get(raw, raw)) if isinstance(raw, str) else None
+    if found is None:
+        raise ValueError(f"must be one of {', '.join(allowed)}; not {_shown(raw)}")
+    return found
 
 
 def _shown(raw: Any) -> str:

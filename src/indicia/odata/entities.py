@@ -102,6 +102,10 @@ class Action:
     """The parameter that holds a collection of the entity."""
     switch: str | None = None
     """A parameter that is true or, like an absent one, false (extension)."""
+    given: tuple[Property, ...] = ()
+    """Parameters of their own, as properties are; one with a default may be absent (extension)."""
+    gives: str = ""
+    """The entity of which it answers a collection, unless it is the one of `parameter`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +120,8 @@ class Entity:
     actions: tuple[Action, ...] = ()
     bulk: str = ""
     """The parameter of BulkUpload."""
+    editable: bool = False
+    """Whether one can be changed although there is no BulkUpload."""
     extension: bool = False
     by_name: Mapping[str, Property] = field(init=False)
     required: tuple[Property, ...] = field(init=False)
@@ -128,7 +134,8 @@ class Entity:
         names = {name: item for item in self.properties for name in (item.name, *item.aliases)}
         object.__setattr__(self, "by_name", names)
         object.__setattr__(self, "required", tuple(item for item in self.properties if item.required))
-        object.__setattr__(self, "key_of", attrgetter(names["Id"].attribute))
+        key = names.get("Id", self.properties[0])  # parameters of an action have no key
+        object.__setattr__(self, "key_of", attrgetter(key.attribute))
         object.__setattr__(self, "values_of", attrgetter(*(item.attribute for item in self.properties)))
 
     def navigation(self, name: str) -> Navigation | None:
@@ -252,6 +259,16 @@ _AS_IT_WAS = (
 )
 """The definition as it was when something matched; it may have been changed or deleted since."""
 
+SUPPRESS = (
+    Property("ByDefinition", "by_definition", Kind.BOOLEAN, default=True),
+    Property("ByMachine", "by_machine", Kind.BOOLEAN, default=True),
+    Property("ByValue", "by_value", Kind.BOOLEAN, default=True),
+    Property("EndsAt", "ends_at", Kind.TIME),
+    Property("Reason", "reason", limit=model.REASON_LIMIT, default=""),
+)
+SUPPRESS_ALERT = Entity("Suppress", "Suppress", model.SuppressAlert, SUPPRESS, ())
+"""What the action of that name is given, read as an entity is."""
+
 ALERT = Entity(
     name="Alert",
     set_name="Alerts",
@@ -267,7 +284,24 @@ ALERT = Entity(
         _shown("LastSeen", "last_seen", Kind.TIME, nullable=True),
         _shown("DetectionCount", "detection_count", Kind.INT64),
         _shown("Indicators", "indicators", Kind.TEXTS),
-        _shown("Status", "status", Kind.ENUM, enum=model.AlertStatus),
+        Property("Status", "status", Kind.ENUM, enum=model.AlertStatus, default=model.AlertStatus.NEW),
+        Property(
+            "Classification",
+            "classification",
+            Kind.ENUM,
+            enum=model.Classification,
+            default=model.Classification.UNKNOWN,
+        ),
+        Property(
+            "Determination",
+            "determination",
+            Kind.ENUM,
+            enum=model.Determination,
+            default=model.Determination.NOT_AVAILABLE,
+        ),
+        Property("AssignedTo", "assigned_to", limit=model.ASSIGNED_TO_LIMIT, blank=False, nullable=True),
+        _shown("ResolvedAt", "resolved_at", Kind.TIME, nullable=True),
+        _shown("Storm", "storm", Kind.BOOLEAN),
         _shown("ReopenedCount", "reopened_count", Kind.INT64),
         _shown("CreatedAt", "created_at", Kind.TIME),
         _shown("LastModifiedAt", "last_modified_at", Kind.TIME),
@@ -282,7 +316,96 @@ ALERT = Entity(
             nullable=True,
         ),
         Navigation("Detections", "Detections", many=True, key="alert_id", target_key="alert_id", key_of="id"),
+        Navigation(
+            "Comments", "AlertComments", many=True, key="alert_id", target_key="alert_id", key_of="id"
+        ),
+        Navigation("History", "AlertHistory", many=True, key="alert_id", target_key="alert_id", key_of="id"),
     ),
+    actions=(Action("Suppress", of_set=False, given=SUPPRESS, gives="Suppression"),),
+    editable=True,
+    extension=True,
+)
+
+_TO_ALERT = Navigation(
+    "Alert", "Alerts", many=False, key="alert_id", target_key="alert_id", key_of="alert_id", nullable=True
+)
+
+ALERT_COMMENT = Entity(
+    name="AlertComment",
+    set_name="AlertComments",
+    noun=model.AlertComment,
+    properties=(
+        _shown("Id", "id", Kind.INT64),
+        _shown("AlertId", "alert_id"),
+        Property("Text", "text", limit=model.COMMENT_LIMIT, blank=False),
+        _shown("CreatedAt", "created_at", Kind.TIME),
+        _shown("CreatedBy", "created_by"),
+    ),
+    navigations=(_TO_ALERT,),
+    extension=True,
+)
+
+ALERT_CHANGE = Entity(
+    name="AlertChange",
+    set_name="AlertHistory",
+    noun=model.AlertChange,
+    properties=(
+        _shown("Id", "id", Kind.INT64),
+        _shown("AlertId", "alert_id"),
+        _shown("At", "at", Kind.TIME),
+        _shown("By", "by"),
+        _shown("Property", "property"),
+        _shown("Before", "before", nullable=True),
+        _shown("After", "after", nullable=True),
+    ),
+    navigations=(_TO_ALERT,),
+    extension=True,
+)
+
+SUPPRESSION = Entity(
+    name="Suppression",
+    set_name="Suppressions",
+    noun=model.Suppression,
+    properties=(
+        _shown("Id", "id", Kind.INT64),
+        Property("AlertDefinitionId", "definition_id", Kind.INT64, nullable=True),
+        _shown("AlertDefinitionUid", "definition_uid", nullable=True),
+        Property("Machine", "machine", limit=model.MACHINE_LIMIT, blank=False, nullable=True),
+        Property("Value", "value", limit=model.VALUE_LIMIT, blank=False, nullable=True),
+        Property("Reason", "reason", limit=model.REASON_LIMIT, default=""),
+        Property("EndsAt", "ends_at", Kind.TIME),
+        _shown("SuppressedCount", "suppressed_count", Kind.INT64),
+        _shown("LastSuppressedAt", "last_suppressed_at", Kind.TIME, nullable=True),
+        _shown("AlertId", "alert_id", nullable=True),
+        _shown("CreatedAt", "created_at", Kind.TIME),
+        _shown("CreatedBy", "created_by"),
+    ),
+    navigations=(
+        _TO_ALERT,
+        Navigation("Detections", "Detections", many=True, key="id", target_key="suppression_id", key_of="id"),
+    ),
+    editable=True,
+    extension=True,
+)
+
+AUDIT = Entity(
+    name="AuditEntry",
+    set_name="AuditLog",
+    noun=model.AuditEntry,
+    properties=(
+        _shown("Id", "id", Kind.INT64),
+        _shown("At", "at", Kind.TIME),
+        _shown("By", "by"),
+        _shown("Through", "through", Kind.ENUM, enum=model.Through),
+        _shown("RequestId", "request_id", nullable=True),
+        _shown("Action", "action", Kind.ENUM, enum=model.AuditAction),
+        _shown("Set", "set_name"),
+        _shown("Key", "key", nullable=True),
+        _shown("Count", "count", Kind.INT64),
+        _shown("Before", "before", nullable=True),
+        _shown("After", "after", nullable=True),
+    ),
+    navigations=(),
     extension=True,
 )
 
@@ -317,6 +440,9 @@ DETECTION = Entity(
         ),
         _shown("IndicatorSource", "indicator.source", nullable=True, column="indicator_source"),
         _shown("Evidence", "evidence_texts", Kind.TEXTS),
+        _shown("Silenced", "silenced", Kind.ENUM, enum=model.Silenced, nullable=True),
+        _shown("SuppressionId", "suppression_id", Kind.INT64, nullable=True),
+        _shown("StormAlertId", "storm_id", nullable=True),
     ),
     navigations=(
         Navigation(
@@ -350,7 +476,7 @@ DETECTION = Entity(
 
 WRITTEN = (ALERT_DEFINITION, INDICATOR)
 """The published sets; clients fill them."""
-ENTITIES = (*WRITTEN, ALERT, DETECTION)
+ENTITIES = (*WRITTEN, ALERT, DETECTION, ALERT_COMMENT, ALERT_CHANGE, SUPPRESSION, AUDIT)
 BY_SET: Mapping[str, Entity] = {entity.set_name: entity for entity in ENTITIES}
 
 ENUMS: tuple[type[StrEnum], ...] = (
@@ -361,8 +487,13 @@ ENUMS: tuple[type[StrEnum], ...] = (
     model.GroupBy,
     model.AlertStatus,
     model.TimeNote,
+    model.Classification,
+    model.Determination,
+    model.Silenced,
+    model.Through,
+    model.AuditAction,
 )
-EXTENSION_ENUMS: frozenset[type[StrEnum]] = frozenset({model.GroupBy, model.AlertStatus, model.TimeNote})
+EXTENSION_ENUMS: frozenset[type[StrEnum]] = frozenset(ENUMS[4:])
 EXTENSION_MEMBERS: frozenset[StrEnum] = frozenset(
     {
         model.IndicatorType.URL,

@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from indicia.errors import Detail, IndiciaError, InvalidValue
-from indicia.model import Alert, AlertDefinition, Detection, Indicator
+from indicia.model import (
+    Alert,
+    AlertChange,
+    AlertComment,
+    AlertDefinition,
+    AuditEntry,
+    Detection,
+    Indicator,
+    Suppression,
+)
 from indicia.odata.entities import NAMESPACE, Entity
 
 if TYPE_CHECKING:
     from indicia.odata.options import Options
 
-Noun = AlertDefinition | Indicator | Alert | Detection
+Noun = AlertDefinition | Indicator | Alert | Detection | AlertComment | AlertChange | Suppression | AuditEntry
 WARNINGS = "@indicia.warnings"
 STATUS = "@indicia.status"
 ERROR = "@indicia.error"
@@ -153,7 +162,7 @@ def member(described: Entity, noun: Noun, form: Format, asked: Options | None = 
         "@odata.type": f"#{NAMESPACE}.{described.name}",
         "@odata.id": link,
         "@odata.etag": etag(described, noun),
-        **({"@odata.editLink": link} if described.bulk else {"@odata.readLink": link}),
+        **({"@odata.editLink": link} if described.bulk or described.editable else {"@odata.readLink": link}),
     }
     for way in described.navigations:
         full[f"{way.name}@odata.navigationLink"] = f"{link}/{way.name}"

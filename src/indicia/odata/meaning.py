@@ -39,7 +39,7 @@ from indicia.odata.tree import (
 )
 
 Noun: TypeAlias = AlertDefinition | Indicator
-IndicatorsOf: TypeAlias = Callable[[AlertDefinition], Sequence[Indicator]]
+IndicatorsOf: TypeAlias = Callable[[Any], Sequence[Indicator]]
 
 _COMPARE: Mapping[Comparison, Callable[[Any, Any], bool]] = {
     Comparison.EQ: operator.eq,
@@ -145,10 +145,7 @@ class Meaning:
     def _kept(
         self, of: Collection, variable: str, predicate: Expression | None, bound: Mapping[str, Noun]
     ) -> list[bool]:
-        owner = _walk(bound[of.variable], of.steps)
-        if not isinstance(owner, AlertDefinition):
-            raise TypeError(owner)
-        found = self.indicators_of(owner)
+        found = self.indicators_of(_walk(bound[of.variable], of.steps))
         return [
             predicate is None or self.value(predicate, {**bound, variable: item}) is True for item in found
         ]

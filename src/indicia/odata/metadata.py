@@ -14,7 +14,6 @@ from indicia.odata.entities import (
     EXTENSION_ENUMS,
     EXTENSION_MEMBERS,
     NAMESPACE,
-    WRITTEN,
     Action,
     Entity,
     Kind,
@@ -58,7 +57,7 @@ def csdl() -> bytes:
         _entity(types, entity)
     _container(types)
     actions = SubElement(services, "Schema", {"Namespace": ACTIONS_NAMESPACE, "xmlns": EDM})
-    for entity in WRITTEN:
+    for entity in ENTITIES:
         for action in entity.actions:
             _action(actions, entity, action)
     indent(edmx)
@@ -136,6 +135,17 @@ def _action(schema: Element, entity: Entity, action: Action) -> None:
             SubElement(SubElement(switch, "Annotation", {"Term": _OPTIONAL}), "Record")
             _annotate_extension(switch)
         SubElement(made, "ReturnType", {"Type": many, "Nullable": "false"})
+    for described in action.given:
+        given = SubElement(
+            made,
+            "Parameter",
+            {"Name": described.name, "Type": described.kind.value, "Nullable": _word(described.nullable)},
+        )
+        if not described.required:
+            SubElement(SubElement(given, "Annotation", {"Term": _OPTIONAL}), "Record")
+    if action.gives:
+        kind = f"Collection({NAMESPACE}.{action.gives})"
+        SubElement(made, "ReturnType", {"Type": kind, "Nullable": "false"})
 
 
 def _annotate_extension(element: Element) -> None:

@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from indicia.errors import InputError, InvalidValue, NotFound
+from indicia.errors import InputError, InvalidValue, NotFound, NotSupported
 from indicia.odata import literals
 
 PATH_LIMIT = 2048
 SEGMENT_LIMIT = 16
 VERSION = "v1.0"
+CROSSJOIN = "$crossjoin"
+"""It alone has names of sets in the place of a key."""
 
 _SEGMENT = re.compile(r"([$A-Za-z_][A-Za-z0-9_.]{0,127})(?:\(([^()]*)\))?\Z")
 
@@ -33,10 +35,10 @@ def parse(raw: str) -> Path:
     """The path below the service root, still percent-encoded, as `AlertDefinitions(1)`.
 
     One slash at the end is ignored. Raises NotFound for what cannot name anything, InputError for a key
-    that is not an Int64.
+    that is not an Int64 and for what is no path, NotSupported for $crossjoin.
     """
     if len(raw) > PATH_LIMIT:
-        raise NotFound(f"the path is longer than {PATH_LIMIT} characters")
+        raise InputError(f"the path is longer than {PATH_LIMIT} characters")
     raw = raw.removesuffix("/")
     if not raw:
         return Path("")
@@ -57,6 +59,10 @@ def _segment(part: str) -> tuple[str, int | None]:
         text = unquote(part, errors="strict")
     except UnicodeDecodeError:
         raise InputError("the path is not UTF-8 under its percent-encoding") from None
+    if "\0" in text:
+        raise InputError("the path holds the character U+0000, which is not allowed")
+    if text.startswith(f"{CROSSJOIN}("):
+        raise NotSupported(f"{CROSSJOIN} is not supported by this service yet")
     found = _SEGMENT.match(text)
     if not found:
         raise NotFound(f"there is no resource {text[:80]!r}; GET the service document for those there are")
@@ -88,7 +94,7 @@ def reference(text: object, set_name: str, roots: frozenset[str], target: str) -
     try:
         path = _below_root(text, roots, target)
         found = parse(path)
-    except (NotFound, InputError, ValueError) as error:
+    except (NotFound, NotSupported, InputError, ValueError) as error:
         if isinstance(error, InvalidValue):
             raise
         raise InvalidValue(f"{text[:200]!r} names no entity; write it as {wanted!r}", target=target) from None

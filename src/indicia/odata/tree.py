@@ -212,3 +212,31 @@ def nullable(node: Expression) -> bool:
             return any(nullable(operand) for operand in node.operands)
         case _:
             return False
+
+
+def pinned(node: Expression, variable: str, name: str) -> frozenset[str] | None:
+    """The texts of which the property of the variable's entity has one, wherever the node is true.
+
+    None where it may have any, as far as can be seen from `eq`, `in`, `and` and `or`.
+    """
+    match node:
+        case Compare(Comparison.EQ, left, right):
+            sides = (left, right) if isinstance(left, Member) else (right, left)
+            return _texts(sides[0], sides[1:], variable, name)
+        case In():
+            return _texts(node.operand, node.values, variable, name)
+        case Junction():
+            parts = [pinned(operand, variable, name) for operand in node.operands]
+            known = [part for part in parts if part is not None]
+            if node.every:
+                return min(known, key=len, default=None)
+            return frozenset().union(*known) if len(known) == len(parts) else None
+        case _:
+            return None
+
+
+def _texts(of: Expression, values: tuple[Expression, ...], variable: str, name: str) -> frozenset[str] | None:
+    if not (isinstance(of, Member) and (of.variable, of.steps, of.described.name) == (variable, (), name)):
+        return None
+    given = [value.value for value in values if isinstance(value, Literal)]
+    return frozenset(map(str, given)) if len(given) == len(values) and None not in given else None

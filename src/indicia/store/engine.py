@@ -11,8 +11,9 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ BULK_CACHE_KIB = 128 * 1024
 """Page cache while an import runs: the random inserts of its index then stay in memory."""
 BULK_WAL_PAGES = 64 * 1024
 """Pages in the log before an import writes them home: fewer, larger, sorted writes (256 MiB)."""
+_KEPT_READERS = 8
 _CACHE_KIB = 16 * 1024
 _WAL_PAGES = 1000
 
@@ -66,13 +68,26 @@ class Database:
         self.path = _path(url, create=create)
         self._busy_seconds = busy_seconds
         self._turn = threading.Lock()
+        self._readers: deque[Connection] = deque()
         self._engine = _engine(self.path, busy_seconds)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on one snapshot of the store."""
-        with self._in_words(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        with self._in_words():
+            connection = self._reader()
+            raw = _raw(connection)
+            try:
+                raw.execute("BEGIN")
+                yield connection
+                raw.execute("COMMIT")
+            except BaseException:
+                connection.close()
+                raise
+            if len(self._readers) < _KEPT_READERS:
+                self._readers.append(connection)
+            else:
+                connection.close()
 
     @contextmanager
     def querying(self, seconds: float) -> Iterator[Connection]:
@@ -87,6 +102,21 @@ class Database:
             connection.execution_options(indicia_write=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def tidying(self) -> Iterator[Connection]:
+        """As `writing`, for what nobody waits for: the log is written home after the turn was given back."""
+        with self._in_words(), self._engine.connect() as connection:
+            raw = _raw(connection)
+            connection.execution_options(indicia_write=True)
+            raw.execute("PRAGMA wal_autocheckpoint=0")
+            try:
+                with self._taking_turn(), connection.begin():
+                    yield connection
+                raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                if not connection.invalidated:
+                    raw.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
 
     @contextmanager
     def bulk(self) -> Iterator[Callable[[], AbstractContextManager[Connection]]]:
@@ -128,7 +158,21 @@ class Database:
 
     def close(self) -> None:
         """Give back every connection; the last one folds the log into the file."""
+        while self._readers:
+            self._readers.pop().close()
         self._engine.dispose()
+
+    def _reader(self) -> Connection:
+        """One for reading, that was kept or is made.
+
+        They are kept because a request reads twice, and SQLAlchemy's work on taking a connection and giving
+        it back is half of what looking up a row costs. To SQLAlchemy they are in one transaction for good.
+        """
+        with suppress(IndexError):
+            return self._readers.pop()
+        connection = self._engine.connect().execution_options(indicia_read=True)
+        connection.begin()
+        return connection
 
     @contextmanager
     def _taking_turn(self) -> Iterator[None]:
@@ -194,9 +238,11 @@ def _engine(path: Path, busy_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("indicia_write", False)
+        options = connection.get_execution_options()
+        if options.get("indicia_read", False):
+            return  # `reading` begins and ends many
         # The driver's own call: a request begins two transactions, and SQLAlchemy takes three times as long.
-        _raw(connection).execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        _raw(connection).execute("BEGIN IMMEDIATE" if options.get("indicia_write", False) else "BEGIN")
 
     return engine
 

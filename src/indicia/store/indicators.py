@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, true
 
 from indicia.errors import InvalidValue, NotFound
-from indicia.model import AlertDefinition, Indicator, Quotas
+from indicia.model import AlertDefinition, DetectionFunction, Indicator, IndicatorType, Quotas
 from indicia.store import counting, definitions, notes, purges, rows
 from indicia.store.scope import Scope
 from indicia.store.tables import indicators
+from indicia.values import HASH_LENGTH, PATTERNS, indicator_value, without_case
 
 Changes = Mapping[str, object] | Callable[[Indicator], Mapping[str, object]]
 _CHANGEABLE = frozenset(
@@ -34,7 +37,8 @@ _TOGETHER = frozenset({"type", "value", "canonical", "function"})
 def page(scope: Scope, after: int, limit: int, definition_id: int | None) -> list[Indicator]:
     """Up to `limit` indicators with an id beyond `after`, in the order of ids; of one definition or all."""
     table = indicators
-    query = scope.select(table).where(table.c.id > after).order_by(table.c.id).limit(limit)
+    query = scope.select(table).where(table.c.id > after, *purges.bounds(scope))
+    query = query.order_by(table.c.id).limit(limit)
     if definition_id is not None:
         query = query.where(table.c.definition_id == definition_id)
     return nouns(scope, scope.rows(query))
@@ -214,6 +218,38 @@ def by_canonical(scope: Scope, canonical: Iterable[str]) -> list[Indicator]:
         scope.select(indicators), indicators.c.canonical_key, {rows.canonical_key(text) for text in wanted}
     )
     return nouns(scope, [row for row in found if row.canonical in wanted])
+
+
+def canonical_keys(wanted: Iterable[str]) -> frozenset[int] | None:
+    """`rows.canonical_key` of all that the values can be in canonical form, whatever the type and function.
+
+    None where that cannot be told for certain: beyond ASCII the form goes by tables of Unicode, and these
+    may have been others when an indicator was stored.
+    """
+    forms: set[str] = set()
+    for value in wanted:
+        if not value.isascii():
+            return None
+        forms |= _forms(value)
+    return frozenset(map(rows.canonical_key, forms))
+
+
+_FORMING = (
+    *((kind, DetectionFunction.EQUALS) for kind in IndicatorType if kind not in HASH_LENGTH),
+    *((IndicatorType.IP_ADDRESS, function) for function in PATTERNS),
+    *((IndicatorType.DOMAIN_NAME, function) for function in PATTERNS),
+    *((IndicatorType.URL, function) for function in PATTERNS),
+)
+"""What can give a value another form than its lower case; SubdomainOf gives that of Equals."""
+
+
+@lru_cache(maxsize=1024)
+def _forms(value: str) -> frozenset[str]:
+    found = {without_case(value.strip())}  # a hash, or a part of one
+    for kind, function in _FORMING:
+        with suppress(InvalidValue):
+            found.add(indicator_value(kind, function, value, force=True))
+    return frozenset(found)
 
 
 def rewrite(scope: Scope, indicator: Indicator) -> None:

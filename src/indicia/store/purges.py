@@ -9,13 +9,21 @@ indicator that is moved under the definition meanwhile, has to wait (`must_not_a
 
 from __future__ import annotations
 
+import time
+
+from sqlalchemy import ColumnElement, ScalarSelect, func
+
 from indicia.errors import StoreError
 from indicia.store import counting, notes, rows
 from indicia.store.scope import Scope
 from indicia.store.tables import definitions, imports, indicators, purges
 
 FEW = 2000
-"""Indicators that are deleted at once, and those of one step: some ten milliseconds."""
+"""Indicators that are deleted at once."""
+SLICE = 100
+"""Rows that are removed between two looks at the clock: a millisecond or so."""
+STEP_SECONDS = 0.01
+"""How long a step goes on with slices, so that a writer waits no longer where the machine is slow."""
 
 
 def many(scope: Scope, definition_id: int | None) -> bool:
@@ -53,20 +61,55 @@ def hide(scope: Scope, definition_id: int | None = None, *, whole: bool) -> tupl
 
 
 def step(scope: Scope) -> None:
-    """Remove some of what is hidden; the scope is one that sees it."""
+    """Remove some of what is hidden, for STEP_SECONDS or so; the scope is one that sees it."""
+    end = time.monotonic() + STEP_SECONDS
+    while _slice(scope) and time.monotonic() < end:
+        pass
+
+
+def _slice(scope: Scope) -> bool:
+    """Remove a slice of what is hidden first; whether there was any."""
     purge = scope.row(scope.select(purges).order_by(purges.c.id))
     if purge is None:
-        return
+        return False
     dead = scope.select(indicators, indicators.c.id).where(indicators.c.id <= purge.indicators_to)
     owners = scope.select(definitions, definitions.c.id).where(definitions.c.id <= purge.definitions_to)
     if purge.definition_id:
         dead = dead.where(indicators.c.definition_id == purge.definition_id)
         owners = owners.where(definitions.c.id == purge.definition_id)
-    if scope.delete(indicators, indicators.c.id.in_(dead.order_by(indicators.c.id).limit(FEW))):
-        return
-    if scope.delete(definitions, definitions.c.id.in_(owners.limit(FEW))):
-        return
-    scope.delete(purges, purges.c.id == purge.id)
+    if scope.delete(indicators, indicators.c.id.in_(dead.order_by(indicators.c.id).limit(SLICE))):
+        return True
+    if scope.delete(definitions, definitions.c.id.in_(owners.limit(SLICE))):
+        return True
+    return scope.delete(purges, purges.c.id == purge.id) > 0
+
+
+def bounds(scope: Scope) -> list[ColumnElement[bool]]:
+    """Between which ids all indicators are that are left, so that no list passes over what is hidden outside.
+
+    Asked of the index of each definition; nothing to ask where nothing is hidden.
+    """
+    if not scope.purging:
+        return []
+    number = indicators.c.id
+    first = func.min(_of_definition(scope, func.min(number)))
+    last = func.max(_of_definition(scope, func.max(number)))
+    ends = [end for row in scope.rows(scope.select(definitions, first, last)) for end in row]
+    if None in ends:
+        return [number < 0]
+    return [number >= ends[0], number <= ends[1]]
+
+
+def _of_definition(scope: Scope, what: ColumnElement[int]) -> ScalarSelect[int]:
+    """A function of the ids that are left of each definition's indicators."""
+    hidden = scope.select(purges, func.max(purges.c.indicators_to)).where(
+        purges.c.definition_id == definitions.c.id
+    )
+    last = func.coalesce(hidden.correlate(definitions).scalar_subquery(), 0)
+    left = scope.select(indicators, what).where(
+        indicators.c.definition_id == definitions.c.id, indicators.c.id > last
+    )
+    return left.correlate(definitions).scalar_subquery()
 
 
 def must_not_await(scope: Scope, indicator_id: int, definition_id: int) -> None:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
+    Alias,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -32,15 +33,27 @@ from sqlalchemy import (
     not_,
     or_,
 )
-from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import Grouping, UnaryExpression
 from sqlalchemy.sql.selectable import FromClause, NamedFromClause
 from sqlalchemy.types import NullType, TypeEngine
 
 from indicia.odata import tree
-from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, INDICATOR, Entity, Navigation
+from indicia.odata.entities import (
+    ALERT,
+    ALERT_CHANGE,
+    ALERT_COMMENT,
+    ALERT_DEFINITION,
+    AUDIT,
+    DETECTION,
+    INDICATOR,
+    SUPPRESSION,
+    Entity,
+    Navigation,
+)
 from indicia.odata.functions import Type
 from indicia.odata.tree import Comparison, Expression, Order, Query, Value
-from indicia.store import alerts, counting, indicators, rows, tables
+from indicia.store import alerts, audit, casework, counting, indicators, purges, rows, suppressions, tables
 from indicia.store.scope import Scope
 
 T = TypeVar("T")
@@ -53,7 +66,13 @@ _TABLES: Mapping[str, Table] = {
     INDICATOR.set_name: tables.indicators,
     ALERT.set_name: tables.alerts,
     DETECTION.set_name: tables.detections,
+    ALERT_COMMENT.set_name: tables.alert_comments,
+    ALERT_CHANGE.set_name: tables.alert_changes,
+    SUPPRESSION.set_name: tables.suppressions,
+    AUDIT.set_name: tables.audit,
 }
+_COUNTED = frozenset({"definitions", "indicators", "alerts", "detections"})
+"""Tables of which the tenant's counters know how many rows there are."""
 _SNAPSHOT = "snapshot."
 
 _SQL_TYPES: Mapping[Type, TypeEngine[Any]] = {
@@ -105,7 +124,7 @@ def page(scope: Scope, entity: Entity, query: Query, within: Within | None = Non
 def nouns(scope: Scope, entity: Entity, column: str, values: Iterable[int | str]) -> list[Any]:
     """The entities that hold one of the values in a column."""
     table = _TABLES[entity.set_name]
-    wanted = list(values)
+    wanted = [value for value in values if value is not None]
     if len(wanted) == 1:
         found = scope.lookup(table, column, wanted[0])
     else:
@@ -116,7 +135,7 @@ def nouns(scope: Scope, entity: Entity, column: str, values: Iterable[int | str]
 def count(scope: Scope, entity: Entity, where: Expression | None, within: Within | None = None) -> int:
     """How many entities a filter keeps."""
     table = _TABLES[entity.set_name]
-    if where is None and within is None:
+    if where is None and within is None and table.name in _COUNTED:
         return int(getattr(counting.counts(scope), table.name))
     statement = _narrowed(scope.select(table, func.count()), _Compiler(scope, table), where, within)
     row = scope.row(statement)
@@ -125,7 +144,7 @@ def count(scope: Scope, entity: Entity, where: Expression | None, within: Within
 
 def condition(scope: Scope, entity: Entity, where: Expression) -> Sql:
     """A filter in SQL, as the condition of a statement over the set's table."""
-    return _Compiler(scope, _TABLES[entity.set_name]).sql(where)
+    return _Compiler(scope, _TABLES[entity.set_name]).condition(where, tree.IT)
 
 
 _KEPT = 256
@@ -152,9 +171,13 @@ def _statement(scope: Scope, entity: Entity, query: Query, within: Within | None
     compiler = _Compiler(scope, table)
     order = query.order or tree.total((), entity)
     keys = [compiler.sort_key(item.key) for item in order]
+    if query.where is not None and compiler.keys_of(query.where, tree.IT) is not None:
+        keys = [_unindexed(key) for key in keys]
     labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
     chosen = scope.select(table).add_columns(*labelled)
     chosen = _narrowed(chosen, compiler, query.where, within)
+    if table is tables.indicators:
+        chosen = chosen.where(*purges.bounds(scope))
     if query.after is not None:
         chosen = chosen.where(_beyond(order, keys, query.after))
     chosen = chosen.order_by(*(_direction(item, key) for item, key in zip(order, keys, strict=True)))
@@ -166,7 +189,7 @@ def _narrowed(
 ) -> Select[Any]:
     if within is not None:
         chosen = chosen.where(compiler.bound[tree.IT].c[within.column] == within.value)
-    return chosen if where is None else chosen.where(compiler.sql(where))
+    return chosen if where is None else chosen.where(compiler.condition(where, tree.IT))
 
 
 def _direction(item: Order, key: Sql) -> Sql:
@@ -203,7 +226,18 @@ _NOUNS: Mapping[str, Callable[[Scope, Sequence[Row[Any]]], list[Any]]] = {
     INDICATOR.set_name: indicators.nouns,
     ALERT.set_name: alerts.nouns,
     DETECTION.set_name: alerts.detection_nouns,
+    ALERT_COMMENT.set_name: casework.comment_nouns,
+    ALERT_CHANGE.set_name: casework.change_nouns,
+    SUPPRESSION.set_name: suppressions.nouns,
+    AUDIT.set_name: audit.nouns,
 }
+
+
+def _unindexed(key: Sql) -> Sql:
+    """A sort key that SQLite sorts by: it would rather walk all rows in the order of an index of ids than
+    look up the few that a filter names and sort those.
+    """
+    return UnaryExpression(key, operator=operators.custom_op("+"), type_=key.type)
 
 
 def _false() -> Sql:
@@ -228,6 +262,19 @@ class _Compiler:
         """The table under a name of its own within the query."""
         self.aliases += 1
         return _alias(table, self.aliases)
+
+    def condition(self, where: Expression, variable: str) -> Sql:
+        """A filter of what is bound to the variable, with what of it the index of values can answer."""
+        keys = self.keys_of(where, variable)
+        plain = self.operand(where)
+        return plain if keys is None else and_(self.bound[variable].c.canonical_key.in_(sorted(keys)), plain)
+
+    def keys_of(self, where: Expression, variable: str) -> frozenset[int] | None:
+        """What the index of values holds of all that can fulfil a filter; None where that may be any."""
+        found = self.bound[variable]
+        table = found.element if isinstance(found, Alias) else found
+        wanted = tree.pinned(where, variable, "Value") if table is tables.indicators else None
+        return None if wanted is None else indicators.canonical_keys(wanted)
 
     def sql(self, node: Expression) -> Sql:
         """A node in SQL, null where its meaning is null."""
@@ -347,7 +394,7 @@ class _Compiler:
         if node.predicate is None:
             return inner, target, None
         self.bound[node.variable] = target
-        predicate = self.operand(node.predicate)
+        predicate = self.condition(node.predicate, node.variable)
         del self.bound[node.variable]
         if tree.nullable(node.predicate):
             predicate = func.coalesce(predicate, _false())

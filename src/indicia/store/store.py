@@ -96,7 +96,7 @@ class Store:
             number = directory.purging(connection)
         if number is None:
             return False
-        with self._database.writing() as connection:
+        with self._database.tidying() as connection:
             purges.step(Scope(connection, number, deleted=True))
         return True
 

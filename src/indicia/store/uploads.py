@@ -36,6 +36,7 @@ class Uploaded:
 
     indicator: Indicator
     created: bool
+    changed: bool = False
 
 
 @dataclass(slots=True)
@@ -82,7 +83,8 @@ def _outcome(outcome: _Entry | IndiciaError, seen: set[int]) -> Uploaded | Indic
         return outcome
     first = outcome.indicator.id not in seen
     seen.add(outcome.indicator.id)
-    return Uploaded(outcome.indicator, outcome.created and first)
+    made = outcome.created and first
+    return Uploaded(outcome.indicator, made, outcome.changed and first and not made)
 
 
 class _Run:
