@@ -202,7 +202,7 @@ def test_without_a_token_that_holds_nothing_is_told(service: Local, header: str 
 
 
 def test_roles_are_asked_for_by_every_route(service: Local, access: Access) -> None:
-    readers = (roles.TI_READ, roles.ALERT_READ)
+    readers = (roles.TI_READ, roles.ALERT_READ, roles.ADMIN)
     reader = service.client(add_application(service.store, access.tenant_id, readers))
     nobody = service.client(add_application(service.store, access.tenant_id, ()))
     for row in ROUTES:

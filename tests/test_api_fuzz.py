@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from indicia.auth import roles
 from indicia.odata.entities import ENTITIES
 from indicia.web.api import ROUTES
 from service import DEFINITION, Client, Local, Reply, add_access, indicator
@@ -27,7 +28,7 @@ QUIET = settings(
 
 def furnish(service: Local, name: str) -> Client:
     """A tenant with some of everything, its name in each text."""
-    access = add_access(service.store, name)
+    access = add_access(service.store, name, (*roles.DEFAULT, roles.ADMIN))
     api, tenant = service.client(access), service.store.tenant(access.tenant_id)
     for number in range(3):
         owner = api.add_definition(
@@ -41,6 +42,12 @@ def furnish(service: Local, name: str) -> Client:
             api.add_indicator(owner, Type="DomainName", Value=f"h{row}.{name}.example", Source=name)
     for found in tenant.indicators():
         tenant.record([detection(found, tenant.uid, found.id, machine=name)])
+    for alert in tenant.alerts()[:2]:
+        api("PATCH", f"Alerts({alert.number})", {"AssignedTo": name})
+        api("POST", f"Alerts({alert.number})/Comments", {"Text": name})
+    api(
+        "POST", "Suppressions", {"Value": f"{name}.example", "Reason": name, "EndsAt": "2100-01-01T00:00:00Z"}
+    )
     return api
 
 

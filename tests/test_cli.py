@@ -99,7 +99,15 @@ WRONG = (
     ("indicators", "import", "-", "--definition", "1", "--strict"),
     ("indicators", "import", "x.csv", "--definition", "1", "--format", "xml"),
     ("indicators", "export", "--output", "xml"),
-    ("alerts", "set", "1", "Gone"),
+    ("alerts", "update", "1", "--status", "Gone"),
+    ("alerts", "update", "1"),
+    ("alerts", "update", "1", "--assign", "a", "--unassign"),
+    ("alerts", "comment", "1"),
+    ("alerts", "suppress", "1"),
+    ("alerts", "suppress", "1", "--until", "soon"),
+    ("alerts", "suppress", "1", "--until", "30d", "--by", "colour"),
+    ("suppressions", "add", "--until", "30d"),
+    ("suppressions", "set", "1"),
     ("alerts", "list", "--status", "Gone"),
     ("clients", "add"),
     ("clients", "add", "--name", "n", "--role", "King"),
@@ -223,7 +231,7 @@ def test_a_fault_of_ours_is_one_line(shell: Shell) -> None:
     [
         ("indicia ind", 1, "plain,indicators"),
         ("indicia indicators ", 2, "plain,import"),
-        ("indicia alerts set 1 r", 4, "plain,resolved"),
+        ("indicia alerts list --status r", 4, "plain,resolved"),
         ("indicia scan --out", 2, "plain,--output"),
         ("indicia scan a --fail-on h", 4, "plain,high"),
         ("indicia index ", 2, "plain,verify"),
@@ -408,7 +416,10 @@ def test_alerts_are_read_and_worked_on(alerted: Shell) -> None:
 
 
 def test_a_resolved_alert_is_reopened(alerted: Shell) -> None:
-    assert alerted("alerts", "set", "1", "resolved", "--json").json["status"] == AlertStatus.RESOLVED
+    assert (
+        alerted("alerts", "update", "1", "--status", "resolved", "--json").json["status"]
+        == AlertStatus.RESOLVED
+    )
     assert alerted("alerts", "list", "--status", "New", "--json").json == []
     assert len(alerted("alerts", "list", "--status", "Resolved", "--json").json) == 1
     again = alerted("scan", "a.log", code=1)
@@ -417,7 +428,7 @@ def test_a_resolved_alert_is_reopened(alerted: Shell) -> None:
     assert "1 reopened" in alerted("scan", "a.log", code=1).err
     (after,) = alerted("alerts", "list", "--json").json
     assert (after["status"], after["reopened_count"], after["detection_count"]) == ("New", 1, 3)
-    assert "there is no alert 9" in alerted("alerts", "set", "9", "New", code=USAGE).err
+    assert "there is no alert 9" in alerted("alerts", "update", "9", "--status", "New", code=USAGE).err
     assert "there is no alert xyz" in alerted("alerts", "show", "xyz", code=USAGE).err
 
 

@@ -297,7 +297,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(entities.BY_SET))
+@pytest.mark.parametrize("name", ["AlertDefinitions", "IndicatorsOfCompromise", "Alerts", "Detections"])
 def test_the_fields_are_those_of_the_service(name: str) -> None:
     served = entities.BY_SET[name]
     ours: dict[str, type[Any]] = {

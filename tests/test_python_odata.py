@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from indicia.odata.entities import BY_SET
 from indicia.store import Store
 from service import SHA1, add_access, running
 from stored import detection
@@ -76,7 +77,7 @@ def peer(tmp_path: Path) -> Iterator[Peer]:
 
 
 def test_it_reads_the_model(peer: Peer) -> None:
-    sets = {"AlertDefinitions", "IndicatorsOfCompromise", "Alerts", "Detections"}
+    sets = set(BY_SET)
     assert set(peer.service.entities) == sets
     assert peer.member("Severity", "High").value == 3
     assert peer.member("DetectionFunction", "SubdomainOf")

@@ -320,7 +320,7 @@ def test_a_replay_changes_nothing(tmp_path: Path, watched: TenantStore) -> None:
 def test_a_detection_reopens_an_alert_that_was_resolved(tmp_path: Path, watched: TenantStore) -> None:
     scanned(scan_job([listed(tmp_path, [event(1)], "one.log")], watched))
     (alert,) = watched.alerts()
-    watched.change_alert_status(alert.number, AlertStatus.RESOLVED)
+    watched.change_alert(alert.number, {"status": AlertStatus.RESOLVED}, "tests")
     assert scanned(scan_job([tmp_path / "one.log"], watched)).reopened == 0
     done = scanned(scan_job([listed(tmp_path, [event(2)], "two.log")], watched))
     assert (done.opened, done.reopened, done.recorded) == (0, 1, 1)

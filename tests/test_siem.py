@@ -22,7 +22,8 @@ MachineName InternalIPv4List InternalIPv6List FileHash DeviceID MachineGroup Des
 DeviceCreatedMachineTags CloudCreatedMachineTags CommandLine IncidentLinkToWDATP ReportID LinkToMTP
 IncidentLinkToMTP ExternalId IocUniqueId
 """
-FIELDS = set(SPELT.split())
+FIELDS = set(SPELT.split()) | {"Status", "Classification", "Determination", "AssignedTo", "ResolvedTime"}
+"""With what Indicia adds."""
 
 
 def pull(service: Local, access: Access, **asked: str) -> Reply:
@@ -55,6 +56,26 @@ def test_what_raised_in_the_last_two_hours_is_pulled(service: Local, found: Acce
     assert (second["IocName"], second["IocValue"], second["Sha1"]) == ("DomainName", "evil.example", None)
     stored = service.store.tenant(found.tenant_id).detections()
     assert [item["FullId"] for item in (first, second)] == [one.id for _, one in stored[:2]]
+
+
+def test_what_was_made_of_an_alert_is_told(service: Local) -> None:
+    access = add_access(service.store, "worked on")
+    api, tenant = service.client(access), service.store.tenant(access.tenant_id)
+    api.add_indicator(api.add_definition())
+    (found,) = tenant.indicators()
+    tenant.record([detection(found, tenant.uid, 0)])
+    (first,) = pull(service, access).json()
+    assert (first["Status"], first["Classification"], first["ResolvedTime"]) == ("New", "Unknown", None)
+    given = {
+        "Status": "Resolved",
+        "Classification": "TruePositive",
+        "Determination": "Apt",
+        "AssignedTo": "ann@contoso.example",
+    }
+    changed = api("PATCH", f"Alerts({tenant.alerts()[0].number})", given).json()
+    (second,) = pull(service, access).json()
+    assert {name: second[name] for name in given} == given
+    assert second["ResolvedTime"] == changed["ResolvedAt"] is not None
 
 
 def test_bounds(service: Local, found: Access) -> None:

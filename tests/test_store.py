@@ -62,10 +62,16 @@ def shape(connection: Connection) -> dict[str, Any]:
             "key": seen.get_pk_constraint(name)["constrained_columns"],
             "references": sorted(map(repr, seen.get_foreign_keys(name))),
             "unique": sorted(map(repr, seen.get_unique_constraints(name))),
-            "indexes": sorted(map(repr, seen.get_indexes(name))),
+            "indexes": sorted(_index(found) for found in seen.get_indexes(name)),
             "autoincrement": "AUTOINCREMENT" in str(text),
         }
     return found
+
+
+def _index(found: Any) -> str:
+    """An index, and of which rows, as a text."""
+    rows_of = {name: str(option) for name, option in found.get("dialect_options", {}).items()}
+    return repr({**found, "dialect_options": rows_of})
 
 
 def alembic(database: Database, step: Callable[[Config], None]) -> None:
@@ -387,7 +393,7 @@ def test_a_resolved_alert_is_reopened_by_what_is_new_alone(tenant: TenantStore) 
     add(tenant, 1)
     (owned,) = tenant.indicators()
     (alert,) = tenant.record([detection(owned, tenant.uid, 0)]).opened
-    tenant.change_alert_status(alert.number, AlertStatus.RESOLVED)
+    tenant.change_alert(alert.number, {"status": AlertStatus.RESOLVED}, "tests")
     assert tenant.record([detection(owned, tenant.uid, 0)]).reopened == ()
     assert tenant.alerts(status=AlertStatus.RESOLVED) != []
     (reopened,) = tenant.record([detection(owned, tenant.uid, event) for event in (1, 2)]).reopened
@@ -422,7 +428,7 @@ def test_the_order_of_arrival_does_not_matter(
     assert tenant.record(again).new_detections == 0
     assert known(tenant) == expected
     resolved = tenant.alerts()[0]
-    tenant.change_alert_status(resolved.id, AlertStatus.RESOLVED)
+    tenant.change_alert(resolved.id, {"status": AlertStatus.RESOLVED}, "tests")
     tenant.record(again)
     assert tenant.alert(resolved.id).status is AlertStatus.RESOLVED
     late = [detection(owned[0], tenant.uid, event) for event in (1, 2)]

@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from indicia import store as package
 from indicia.errors import NotFound
-from indicia.model import Alert, AlertStatus, Indicator
+from indicia.model import Actor, Alert, AlertStatus, Indicator, SuppressAlert, Suppression
 from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, ENTITIES, INDICATOR
 from indicia.odata.tree import Query
 from indicia.store import Certificate, Position, Receipt, Store, TenantStore, Upload, Within, tables
@@ -56,10 +56,13 @@ MODULES = {
     ("tenant.py", "indicators"),
     ("imports.py", "indicators"),
     ("uploads.py", "indicators"),
+    ("tenant.py", "suppressions"),
     ("scope.py", "self"),
 }
 """Where these names are modules of the store, not tables."""
 LATER = timedelta(days=1)
+AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
+RESOLVED = {"status": AlertStatus.RESOLVED}
 
 
 # The sources
@@ -190,6 +193,7 @@ class Two:
     client_id: str
     secret_id: int
     certificate_id: int
+    suppression_id: int
 
 
 def certificate(digit: str) -> Certificate:
@@ -210,7 +214,10 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     kept = tenant.add_certificate(client, certificate("a"))
     tenant.add_refresh_token(client, "refresh", "resource", LATER, LATER)
     tenant.keep_receipt("k", Receipt(client, client))
-    return owner.id, found, alert, client, secret.id, kept.id
+    tenant.change_alert(alert.id, RESOLVED, tenant.uid)
+    tenant.add_comment(alert.id, tenant.uid, tenant.uid)
+    silent = tenant.add_suppression(Suppression(tenant.uid, AHEAD, value=tenant.uid), tenant.uid)
+    return owner.id, found, alert, client, secret.id, kept.id, silent.id
 
 
 @pytest.fixture
@@ -281,7 +288,13 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "alerts": lambda two: two.mine.alerts(definition_uid=two.found.definition.uid),
     "alerts_by_id": lambda two: two.mine.alerts_by_id([two.alert.id]),
     "detections": lambda two: two.mine.detections(two.alert.id),
-    "change_alert_status": lambda two: two.mine.change_alert_status(two.alert.number, AlertStatus.RESOLVED),
+    "change_alert": lambda two: two.mine.change_alert(two.alert.number, RESOLVED, "x"),
+    "add_comment": lambda two: two.mine.add_comment(two.alert.id, "text", "x"),
+    "comments": lambda two: two.mine.comments(two.alert.number),
+    "history": lambda two: two.mine.history(two.alert.id),
+    "suppress_alert": lambda two: two.mine.suppress_alert(two.alert.number, SuppressAlert(AHEAD), "x"),
+    "change_suppression": lambda two: two.mine.change_suppression(two.suppression_id, {"reason": "x"}, "x"),
+    "delete_suppression": lambda two: two.mine.delete_suppression(two.suppression_id),
     "add_secret": lambda two: two.mine.add_secret(two.client_id, "h", "x"),
     "revoke_secret": lambda two: two.mine.revoke_secret(two.client_id, two.secret_id),
     "revoke_application": lambda two: two.mine.revoke_application(two.client_id),
@@ -315,6 +328,10 @@ OWN: dict[str, Callable[[Two], object]] = {
     "delete_indicators": lambda two: two.mine.delete_indicators(),
     "delete_definitions": lambda two: two.mine.delete_definitions(),
     "record": lambda two: two.mine.record([detection(two.found, two.mine.uid, 5)]),
+    "acting": lambda two: two.mine.acting(Actor("x")).definitions(),
+    "add_suppression": lambda two: two.mine.add_suppression(Suppression("", AHEAD, machine="host-7"), "x"),
+    "suppressions": lambda two: two.mine.suppressions(),
+    "audit_log": lambda two: two.mine.audit_log(),
 }
 """Each method without an id, or with the tenant's own: nothing of another's is in it."""
 

@@ -134,6 +134,11 @@ def alert_id(tenant: str, definition_uid: str, machine: str, group: str, window:
     return digest(("al1", tenant, definition_uid, machine, group, window))
 
 
+def storm_id(tenant: str, definition_uid: str, hour: int) -> str:
+    """The alert that stands for those beyond the limit of a definition; `hour` since 1970 UTC."""
+    return digest(("st1", tenant, definition_uid, str(hour)))
+
+
 def list_uid(rows: Iterable[tuple[str, str, str]]) -> str:
     """The uid of an ad hoc list: its rows (type, function, canonical value), sorted by bytes, none twice."""
     return digest(("li1", *sorted({clean("\t".join(row)).encode() for row in rows})))

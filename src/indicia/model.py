@@ -104,6 +104,55 @@ class AlertStatus(StrEnum):
     RESOLVED = "Resolved"
 
 
+class Classification(StrEnum):
+    """What an alert turned out to be."""
+
+    UNKNOWN = "Unknown"
+    FALSE_POSITIVE = "FalsePositive"
+    TRUE_POSITIVE = "TruePositive"
+
+
+class Determination(StrEnum):
+    """What was behind an alert."""
+
+    NOT_AVAILABLE = "NotAvailable"
+    APT = "Apt"
+    MALWARE = "Malware"
+    SECURITY_PERSONNEL = "SecurityPersonnel"
+    SECURITY_TESTING = "SecurityTesting"
+    UNWANTED_SOFTWARE = "UnwantedSoftware"
+    OTHER = "Other"
+
+
+class Silenced(StrEnum):
+    """Why a detection that would raise opens no alert and is in none."""
+
+    SUPPRESSION = "Suppression"
+    STORM = "Storm"
+
+
+class Through(StrEnum):
+    """By which door a change came."""
+
+    API = "Api"
+    COMMAND_LINE = "CommandLine"
+    PROGRAM = "Program"
+    """Code that opened the store itself."""
+
+
+class AuditAction(StrEnum):
+    """What was done."""
+
+    CREATE = "Create"
+    CHANGE = "Change"
+    DELETE = "Delete"
+    DELETE_MANY = "DeleteMany"
+    BULK_UPLOAD = "BulkUpload"
+    IMPORT = "Import"
+    COMMENT = "Comment"
+    REVOKE = "Revoke"
+
+
 class Role(_Word):
     """Whether a field means a value (observed) or a text only holds it (mentioned)."""
 
@@ -134,6 +183,10 @@ RECOMMENDED_ACTION_LIMIT = 2000
 VALUE_LIMIT = 4096
 """Characters of an indicator's value (ours; the longest real one of 3.3 million has fewer)."""
 SOURCE_LIMIT = 500
+ASSIGNED_TO_LIMIT = 200
+COMMENT_LIMIT = 4000
+REASON_LIMIT = 500
+MACHINE_LIMIT = 1000
 BULK_LIMIT = 5000
 """Entities of one bulk upload (contract)."""
 PATTERN_MINIMUM = 4
@@ -157,6 +210,8 @@ class Quotas:
     indicators: int = 10_000_000
     patterns: int = 1_000_000
     """Indicators whose function is StartWith, EndWith or Contains; SubdomainOf costs what Equals costs."""
+    alerts_per_hour: int = 1000
+    """Alerts that one definition may open within an hour; what goes beyond is a storm, and one alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +348,11 @@ class Detection:
     number: int = field(default=0, compare=False)
     """The row's number in the store; 0 for one that was not read through a query."""
     recorded_at: datetime | None = field(default=None, compare=False)
+    silenced: Silenced | None = field(default=None, compare=False)
+    """Why the store keeps it as one that does not raise, although its evidence does."""
+    suppression_id: int | None = field(default=None, compare=False)
+    storm_id: str | None = field(default=None, compare=False)
+    """The id of the storm's alert that counts it."""
 
     @property
     def definition(self) -> AlertDefinition:
@@ -328,3 +388,96 @@ class Alert:
     tenant: str = ""
     number: int = 0
     """The row's number in the store; 0 without a store."""
+    classification: Classification = Classification.UNKNOWN
+    determination: Determination = Determination.NOT_AVAILABLE
+    assigned_to: str | None = None
+    resolved_at: datetime | None = None
+    """Since when it is Resolved; None unless it is."""
+    storm: bool = False
+    """Whether it stands for the alerts beyond the hourly limit of its definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertComment:
+    """What somebody wrote about an alert."""
+
+    id: int
+    alert_id: str
+    text: str
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChange:
+    """One property of an alert that somebody changed, or that a reopening did."""
+
+    id: int
+    alert_id: str
+    at: datetime
+    by: str
+    property: str
+    """As the API calls it."""
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Until when detections of a definition, on a machine, of a value open no alert; None: any."""
+
+    reason: str
+    ends_at: datetime
+    definition_uid: str | None = None
+    definition_id: int | None = None
+    machine: str | None = None
+    value: str | None = None
+    """The indicator's, canonical."""
+    alert_id: str | None = None
+    """The alert that it was made from."""
+    id: int = 0
+    created_at: datetime | None = None
+    created_by: str = ""
+    suppressed_count: int = 0
+    last_suppressed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressAlert:
+    """What of an alert its suppressions name, until when, and why."""
+
+    ends_at: datetime
+    reason: str = ""
+    by_definition: bool = True
+    by_machine: bool = True
+    by_value: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something, and by which request."""
+
+    name: str = ""
+    through: Through = Through.PROGRAM
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change, as it is kept for those who ask who did what."""
+
+    id: int
+    at: datetime
+    by: str
+    through: Through
+    request_id: str | None
+    action: AuditAction
+    set_name: str
+    """Of what was changed, as `AlertDefinitions`."""
+    key: str | None
+    """Of the one entity; None for many."""
+    count: int
+    """How many entities."""
+    before: str | None
+    """JSON of what was changed, as it was; texts are cut short."""
+    after: str | None

@@ -7,6 +7,7 @@ when a detection fell into it. That reopens it, and is counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,8 @@ from indicia.model import Alert, AlertStatus, Detection, GroupBy, Indicator
 
 INDICATORS_SHOWN = 10
 """Values that an alert names; the smallest ones, so that the order of arrival does not matter."""
+ANY_MACHINE = "*"
+"""What the alert of a storm has in the place of a machine."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
@@ -58,5 +61,33 @@ def merge(alert: Alert | None, detection: Detection) -> Alert:
         detection_count=alert.detection_count + 1,
         indicators=tuple(sorted({*alert.indicators, value})[:INDICATORS_SHOWN]),
         status=AlertStatus.NEW if again else alert.status,
+        resolved_at=None if again else alert.resolved_at,
         reopened_count=alert.reopened_count + again,
     )
+
+
+def merge_all(alert: Alert | None, found: Sequence[Detection]) -> Alert:
+    """As `merge` with one after the other, of which there is at least one; many cost little more than one."""
+    merged, rest = merge(alert, found[0]), found[1:]
+    if not rest:
+        return merged
+    times = [time for time in (merged.first_seen, merged.last_seen) if time]
+    times += [detection.event_time for detection in rest if detection.event_time]
+    values = {*merged.indicators, *(detection.indicator.canonical for detection in rest)}
+    return replace(
+        merged,
+        first_seen=min(times, default=None),
+        last_seen=max(times, default=None),
+        detection_count=merged.detection_count + len(rest),
+        indicators=tuple(sorted(values)[:INDICATORS_SHOWN]),
+    )
+
+
+def in_storm(detection: Detection, storm_id: str, hour: int) -> Detection:
+    """A detection as the alert of a storm counts it: of no machine, in the hour of the clock since 1970."""
+    return replace(detection, alert_id=storm_id, machine=ANY_MACHINE, window=f"3600/{hour}")
+
+
+def as_storm(alert: Alert) -> Alert:
+    """An alert of such a detection as that of the storm."""
+    return replace(alert, group="", storm=True)

@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "definitions": ("indicia.cli.definitions:group", "Alert definitions: what an alert shows."),
     "indicators": ("indicia.cli.indicators:group", "Indicators: what is looked for; import and export."),
     "alerts": ("indicia.cli.alerts:group", "Alerts: what was found."),
+    "suppressions": ("indicia.cli.suppressions:group", "Suppressions: what raises no alert until an end."),
+    "audit": ("indicia.cli.audit:group", "The audit log: who changed what."),
     "clients": ("indicia.cli.clients:group", "Applications that use the API, and their secrets."),
     "keys": ("indicia.cli.keys:group", "Keys that sign access tokens: list, rotate."),
     "doctor": ("indicia.cli.doctor:command", "Say what works on this machine and what is missing."),

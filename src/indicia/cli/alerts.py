@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from indicia.cli import nouns
 from indicia.cli.session import Choice, Session, list_options, pass_session, store_options
-from indicia.cli.show import details, page, result, say, table
-from indicia.model import AlertStatus
+from indicia.cli.show import counted, details, moment, page, result, safe, say, table
+from indicia.cli.times import Time, end_option
+from indicia.model import AlertStatus, Classification, Determination, SuppressAlert
 
 if TYPE_CHECKING:
-    from indicia.model import Alert, Detection
+    from indicia.model import Alert, AlertComment, Detection
 
 DETECTION_COLUMNS = ("event time", "source", "line", "indicator", "path", "matched")
+HISTORY_COLUMNS = ("at", "by", "property", "before", "after")
+STORM = "stands for the alerts beyond the hourly limit of its definition; its detections are in none"
+SUPPRESSED_BY = ("definition", "machine", "value")
+_NAMES = {"status": "Status", "classification": "Classification", "determination": "Determination"}
 STATUSES = Choice(one.value for one in AlertStatus)
 
 
@@ -70,25 +75,118 @@ def show(session: Session, alert: str, limit: int, tenant: str | None, json_aske
     with session.tenant(tenant) as own:
         found = own.alert(_named(alert))
         detections = [one for _, one in own.detections(found.id, raises=True, limit=limit)] if limit else []
-    if len(detections) < found.detection_count:
+        comments = own.comments(found.number)
+    if len(detections) < found.detection_count and not found.storm:
         say(f"{len(detections):,} of {found.detection_count:,} detections are shown; --limit shows more.")
-    shown = nouns.alert(found) | {"detections": [nouns.detection(one) for one in detections]}
-    result(shown, json_asked=json_asked, text=lambda: _show(found, detections))
+    shown = nouns.alert(found) | {
+        "comments": [nouns.comment(one) for one in comments],
+        "detections": [nouns.detection(one) for one in detections],
+    }
+    result(shown, json_asked=json_asked, text=lambda: _show(found, detections, comments))
 
 
-@group.command("set")
+@group.command()
 @click.argument("alert", metavar="NUMBER")
-@click.argument("status", type=STATUSES)
+@click.option(
+    "--status", type=STATUSES, help="Where it stands. A new detection in a Resolved one reopens it."
+)
+@click.option("--classification", type=Choice(one.value for one in Classification), help="What it was.")
+@click.option("--determination", type=Choice(one.value for one in Determination), help="What was behind it.")
+@click.option("--assign", metavar="NAME", help="Whose work it is.")
+@click.option("--unassign", is_flag=True, help="It is nobody's work.")
 @store_options
 @pass_session
-def set_(session: Session, alert: str, status: str, tenant: str | None, json_asked: bool) -> None:
-    """Say where an alert stands. A new detection in a Resolved one reopens it."""
-    with session.tenant(tenant) as own:
-        changed = own.change_alert_status(_named(alert), AlertStatus(status))
+def update(
+    session: Session, /, alert: str, assign: str | None, unassign: bool, json_asked: bool, **given: Any
+) -> None:
+    """Say where an alert stands, what it was, and whose work it is."""
+    from indicia.odata import bodies
+    from indicia.odata.entities import ALERT
+
+    if assign is not None and unassign:
+        raise click.UsageError("--assign and --unassign contradict each other")
+    body = {_NAMES[name]: given[name] for name in _NAMES if given.get(name) is not None}
+    if assign is not None or unassign:
+        body["AssignedTo"] = assign
+    if not body:
+        raise click.UsageError("say what to change, as --status Resolved or --assign NAME")
+    wanted = bodies.one(ALERT, body, frozenset(), partial=True).attributes
+    with session.tenant(given["tenant"]) as own:
+        changed = own.change_alert(_named(alert), wanted, session.by)
     result(
         nouns.alert(changed),
         json_asked=json_asked,
-        text=lambda: say(f"Alert {changed.number} is {changed.status}."),
+        text=lambda: say(f"Alert {changed.number} is {changed.status}{_judged(changed)}."),
+    )
+
+
+def _judged(one: Alert) -> str:
+    parts = [
+        str(one.classification) if one.classification is not Classification.UNKNOWN else "",
+        str(one.determination) if one.determination is not Determination.NOT_AVAILABLE else "",
+        f"assigned to {one.assigned_to}" if one.assigned_to else "",
+    ]
+    return "".join(f", {part}" for part in parts if part)
+
+
+@group.command()
+@click.argument("alert", metavar="NUMBER")
+@click.argument("text", metavar="TEXT")
+@store_options
+@pass_session
+def comment(session: Session, alert: str, text: str, tenant: str | None, json_asked: bool) -> None:
+    """Write something about an alert."""
+    with session.tenant(tenant) as own:
+        made = own.add_comment(_named(alert), text, session.by)
+    result(nouns.comment(made), json_asked=json_asked, text=lambda: say(f"Comment {made.id} is kept."))
+
+
+@group.command()
+@click.argument("alert", metavar="NUMBER")
+@store_options
+@pass_session
+def history(session: Session, alert: str, tenant: str | None, json_asked: bool) -> None:
+    """Show who changed what of an alert, and when."""
+    with session.tenant(tenant) as own:
+        found = own.history(_named(alert))
+    result(
+        [nouns.change(one) for one in found],
+        json_asked=json_asked,
+        text=lambda: table(
+            HISTORY_COLUMNS, ((one.at, one.by, one.property, one.before, one.after) for one in found)
+        ),
+    )
+
+
+@group.command()
+@click.argument("alert", metavar="NUMBER")
+@click.option(
+    "--by",
+    "named",
+    default="definition,machine,value",
+    show_default=True,
+    help="What has to be the same for a detection to be silenced, joined by commas.",
+)
+@end_option
+@click.option("--reason", default="", help="Why.")
+@store_options
+@pass_session
+def suppress(
+    session: Session, alert: str, named: str, until: Time, reason: str, tenant: str | None, json_asked: bool
+) -> None:
+    """Resolve an alert as a false positive, and keep its like in silence until an end."""
+    words = {word.strip().lower() for word in named.split(",")} - {""}
+    if not words or words - set(SUPPRESSED_BY):
+        raise click.UsageError(f"--by takes {', '.join(SUPPRESSED_BY)}, joined by commas")
+    by = {f"by_{word}": word in words for word in SUPPRESSED_BY}
+    with session.tenant(tenant) as own:
+        made = own.suppress_alert(_named(alert), SuppressAlert(until.moment, reason, **by), session.by)
+    result(
+        [nouns.suppression(one) for one in made],
+        json_asked=json_asked,
+        text=lambda: say(
+            f"Alert {alert} is Resolved; {counted(len(made), 'suppression')} until {until.text}."
+        ),
     )
 
 
@@ -97,13 +195,18 @@ def _named(word: str) -> int | str:
     return int(word) if word.isdecimal() and len(word) < 19 else word.lower()
 
 
-def _show(one: Alert, detections: list[Detection]) -> None:
+def _show(one: Alert, detections: list[Detection], comments: list[AlertComment]) -> None:
     owner = one.definition
     details(
         (
             ("number", str(one.number)),
             ("alert id", one.id),
             ("status", one.status),
+            ("classification", one.classification),
+            ("determination", one.determination),
+            ("assigned to", one.assigned_to),
+            ("resolved at", one.resolved_at),
+            ("storm", STORM if one.storm else None),
             ("title", owner.title),
             ("severity", owner.severity),
             ("category", owner.category),
@@ -121,6 +224,10 @@ def _show(one: Alert, detections: list[Detection]) -> None:
             ("last modified at", one.last_modified_at),
         )
     )
+    if comments:
+        click.echo()
+        for written in comments:
+            click.echo(safe(f"{moment(written.created_at)} {written.created_by}: {written.text}"))
     if detections:
         click.echo()
         table(DETECTION_COLUMNS, (row for found in detections for row in _rows(found)))

@@ -52,7 +52,8 @@ def command(
     with SaveFile(save, overwrite=overwrite) as file:
         settings = _home(session, host, port)
         with session.store(create=True) as store:
-            own = store.tenant(store.add_tenant(_free_name(store) if tenant is None else tenant).uid)
+            made = store.add_tenant(_free_name(store) if tenant is None else tenant)
+            own = store.tenant(made.uid).acting(session.actor)
             access = _access(settings, store, own)
         file.write(as_json(access) + "\n")
     if json_asked and str(save) != "-":

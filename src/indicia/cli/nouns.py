@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from indicia.cli.show import stamp
 
 if TYPE_CHECKING:
-    from indicia.model import Alert, AlertDefinition, Detection, Indicator
+    from indicia.model import (
+        Alert,
+        AlertChange,
+        AlertComment,
+        AlertDefinition,
+        AuditEntry,
+        Detection,
+        Indicator,
+        Suppression,
+    )
     from indicia.store import Application, Certificate, Secret
 
 
@@ -92,6 +102,11 @@ def alert(noun: Alert) -> dict[str, Any]:
         "number": noun.number or None,
         "alert_id": noun.id,
         "status": noun.status,
+        "classification": noun.classification,
+        "determination": noun.determination,
+        "assigned_to": noun.assigned_to,
+        "resolved_at": noun.resolved_at,
+        "storm": noun.storm,
         "title": owner.title,
         "severity": owner.severity,
         "category": owner.category,
@@ -107,6 +122,63 @@ def alert(noun: Alert) -> dict[str, Any]:
         "reopened_count": noun.reopened_count,
         "created_at": noun.created_at,
         "last_modified_at": noun.last_modified_at,
+    }
+
+
+def comment(noun: AlertComment) -> dict[str, Any]:
+    """What somebody wrote about an alert."""
+    return {
+        "id": noun.id,
+        "text": noun.text,
+        "created_at": noun.created_at,
+        "created_by": noun.created_by,
+    }
+
+
+def change(noun: AlertChange) -> dict[str, Any]:
+    """What was changed of an alert."""
+    return {
+        "id": noun.id,
+        "at": noun.at,
+        "by": noun.by,
+        "property": noun.property,
+        "before": noun.before,
+        "after": noun.after,
+    }
+
+
+def suppression(noun: Suppression) -> dict[str, Any]:
+    """All of a suppression."""
+    return {
+        "id": noun.id or None,
+        "definition_id": noun.definition_id,
+        "definition_uid": noun.definition_uid,
+        "machine": noun.machine,
+        "value": noun.value,
+        "reason": noun.reason,
+        "ends_at": noun.ends_at,
+        "suppressed_count": noun.suppressed_count,
+        "last_suppressed_at": noun.last_suppressed_at,
+        "alert_id": noun.alert_id,
+        "created_at": noun.created_at,
+        "created_by": noun.created_by,
+    }
+
+
+def audit_entry(noun: AuditEntry) -> dict[str, Any]:
+    """Who changed what; before and after as objects."""
+    return {
+        "id": noun.id,
+        "at": noun.at,
+        "by": noun.by,
+        "through": noun.through,
+        "request_id": noun.request_id,
+        "action": noun.action,
+        "set": noun.set_name,
+        "key": noun.key,
+        "count": noun.count,
+        "before": json.loads(noun.before) if noun.before else None,
+        "after": json.loads(noun.after) if noun.after else None,
     }
 
 

@@ -147,7 +147,7 @@ def alert_row(alert: Alert) -> tuple[object, ...]:
     """An alert as the table shows it."""
     return (
         alert.definition.severity,
-        alert.definition.title,
+        f"Storm: {alert.definition.title}" if alert.storm else alert.definition.title,
         alert.machine,
         moment(alert.first_seen) or "unknown",
         moment(alert.last_seen) or "unknown",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from indicia.model import Actor
     from indicia.settings import Settings
     from indicia.store import Store, TenantStore
 
@@ -100,6 +101,13 @@ class Session:
         except (OSError, KeyError):
             return "command line"
 
+    @property
+    def actor(self) -> Actor:
+        """The same, as the audit log names it."""
+        from indicia.model import Actor, Through
+
+        return Actor(self.by, Through.COMMAND_LINE)
+
     @contextmanager
     def store(self, *, create: bool = False) -> Iterator[Store]:
         """The home's store; StoreError says what to do where there is none."""
@@ -107,7 +115,12 @@ class Session:
         from indicia.store import Store
 
         settings = self.settings
-        quotas = Quotas(settings.quota_definitions, settings.quota_indicators, settings.quota_patterns)
+        quotas = Quotas(
+            settings.quota_definitions,
+            settings.quota_indicators,
+            settings.quota_patterns,
+            settings.alerts_per_hour,
+        )
         with Store.open(settings.database_url, create=create, quotas=quotas) as store:
             yield store
 
@@ -115,7 +128,7 @@ class Session:
     def tenant(self, name: str | None) -> Iterator[TenantStore]:
         """The store as the named tenant sees it, or the only one."""
         with self.store() as store:
-            yield store.tenant(name if name else _only(store))
+            yield store.tenant(name if name else _only(store)).acting(self.actor)
 
     def purge(self) -> None:
         """Remove what was deleted and is only hidden so far; who writes meanwhile gets every second turn."""

@@ -5,8 +5,8 @@
     tenant.add_indicators([...], by="someone")
 
 `scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `uploads`,
-`purges`, `notes`, `changes`, `receipts`,
-`alerts`, `clients`, `credentials`, `counting` and `queries` work on a scope;
+`purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `audit`, `clients`,
+`credentials`, `counting` and `queries` work on a scope;
 `tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
 and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,27 +11,41 @@ from sqlalchemy import Row
 
 from indicia import triage
 from indicia.errors import NotFound
-from indicia.model import Alert, AlertDefinition, AlertStatus, Detection
-from indicia.store import counting, rows
+from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Silenced
+from indicia.store import casework, counting, rows, storms
 from indicia.store.nouns import Recorded
 from indicia.store.scope import Scope
+from indicia.store.suppressions import Silence
 from indicia.store.tables import alerts, detections, snapshots
 
 
-def record(scope: Scope, tenant_uid: str, found: Iterable[Detection]) -> Recorded:
+def record(scope: Scope, tenant_uid: str, found: Iterable[Detection], limit: int) -> Recorded:
     """Store what is new of the detections and fold what raises into its alerts.
 
     A detection id counts once for ever. One that was stored silent and now raises (another copy of its
-    event says more) is replaced by the raising one, so that the order of arrival does not matter.
+    event says more) is replaced by the raising one, so that the order of arrival does not matter. One that
+    is suppressed, or would open an alert beyond the hourly limit of its definition, is stored as silent
+    with the reason, and stays so.
     """
     fresh, risen = _news(scope, found)
     now = rows.now()
+    before: dict[str, Alert] = {}
+    storms_of: dict[str, str] = {}
+    if any(detection.raises for detection in (*fresh, *risen)):
+        silence = Silence(scope, now)
+        fresh, risen = silence.over(fresh), silence.over(risen)
+        raising = [detection for detection in (*fresh, *risen) if detection.raises]
+        before = by_id(scope, tenant_uid, (detection.alert_id for detection in raising))
+        storms_of = storms.withheld(scope, tenant_uid, raising, before, limit, now)
+        if storms_of:
+            fresh, risen = _withhold(fresh, storms_of), _withhold(risen, storms_of)
+            before |= by_id(scope, tenant_uid, storms_of.values())
     kept = _Snapshots(scope)
     _insert_detections(scope, fresh, kept, now)
     for detection in risen:
         values = rows.detection_values(detection) | {"snapshot_id": kept.number(detection)}
         scope.update(detections, detections.c.detection_id == detection.id, **values)
-    outcome = _fold(scope, tenant_uid, [d for d in (*fresh, *risen) if d.raises], kept, now)
+    outcome = _fold(scope, tenant_uid, _counting((*fresh, *risen), now), before, kept, now)
     counting.move(scope, detections=len(fresh), alerts=len(outcome[0]))
     return Recorded(len(fresh), *outcome)
 
@@ -81,18 +95,6 @@ def detections_page(
     return [(found.number, found) for found in detection_nouns(scope, scope.rows(query), tenant_uid)]
 
 
-def change_status(scope: Scope, tenant_uid: str, number_or_id: int | str, status: AlertStatus) -> Alert:
-    """Where the alert stands from now on."""
-    before = one(scope, tenant_uid, number_or_id)
-    if before.status is status:
-        return before
-    now = rows.now()
-    scope.update(
-        alerts, alerts.c.alert_id == before.id, status=str(status), last_modified_at=rows.micros(now)
-    )
-    return replace(before, status=status, last_modified_at=now)
-
-
 class _Snapshots:
     """Definitions as they were at the match: one row for each different content."""
 
@@ -121,8 +123,11 @@ def _news(scope: Scope, found: Iterable[Detection]) -> tuple[list[Detection], li
         if before is None or (detection.raises and not before.raises):
             best[detection.id] = detection
     table = detections.c
-    query = scope.select(detections, table.detection_id, table.raises)
-    stored = {row.detection_id: bool(row.raises) for row in scope.rows_in(query, table.detection_id, best)}
+    query = scope.select(detections, table.detection_id, table.raises, table.silenced)
+    stored = {
+        row.detection_id: bool(row.raises) or row.silenced is not None
+        for row in scope.rows_in(query, table.detection_id, best)
+    }
     fresh = [detection for detection in best.values() if detection.id not in stored]
     risen = [d for d in best.values() if d.raises and stored.get(d.id) is False]
     return fresh, risen
@@ -139,25 +144,53 @@ def _insert_detections(scope: Scope, new: Sequence[Detection], kept: _Snapshots,
         scope.insert_many(detections, columns, (tuple(map(values.get, columns)) for values in made))
 
 
+def _withhold(found: Sequence[Detection], storms_of: Mapping[str, str]) -> list[Detection]:
+    """What would open one of these alerts as it is to be kept, the others as they are."""
+    return [
+        replace(detection, raises=False, silenced=Silenced.STORM, storm_id=storms_of[detection.alert_id])
+        if detection.raises and detection.alert_id in storms_of
+        else detection
+        for detection in found
+    ]
+
+
+def _counting(found: Iterable[Detection], now: datetime) -> list[Detection]:
+    """What counts in an alert: what raises in its own, what was withheld in that of its storm."""
+    hour = storms.hour_of(now)
+    return [
+        triage.in_storm(detection, detection.storm_id, hour) if detection.storm_id else detection
+        for detection in found
+        if detection.raises or detection.storm_id
+    ]
+
+
 def _fold(
-    scope: Scope, tenant_uid: str, raising: Sequence[Detection], kept: _Snapshots, now: datetime
+    scope: Scope,
+    tenant_uid: str,
+    raising: Sequence[Detection],
+    before: Mapping[str, Alert],
+    kept: _Snapshots,
+    now: datetime,
 ) -> tuple[tuple[Alert, ...], tuple[Alert, ...], tuple[Alert, ...]]:
     """Merge detections into their alerts: those opened, reopened and grown, as they now stand."""
-    before = by_id(scope, tenant_uid, (detection.alert_id for detection in raising))
-    after: dict[str, Alert] = dict(before)
-    first: dict[str, Detection] = {}
+    parts: dict[str, list[Detection]] = {}
     for detection in raising:
-        first.setdefault(detection.alert_id, detection)
-        after[detection.alert_id] = triage.merge(after.get(detection.alert_id), detection)
+        parts.setdefault(detection.alert_id, []).append(detection)
+    after = {key: triage.merge_all(before.get(key), part) for key, part in parts.items()}
     opened = [
-        _open(scope, tenant_uid, after[key], kept.number(first[key]), now)
-        for key in first
+        _open(scope, tenant_uid, _new(after[key], part[0]), kept.number(part[0]), now)
+        for key, part in parts.items()
         if key not in before
     ]
-    touched = [_keep(scope, after[key], now) for key in first if key in before]
+    touched = [_keep(scope, after[key], now) for key in parts if key in before]
     reopened = tuple(a for a in touched if a.reopened_count > before[a.id].reopened_count)
+    casework.reopened(scope, ((before[a.id], a) for a in reopened), now)
     grown = tuple(a for a in touched if a.reopened_count == before[a.id].reopened_count)
     return tuple(opened), reopened, grown
+
+
+def _new(alert: Alert, first: Detection) -> Alert:
+    return triage.as_storm(alert) if first.storm_id else alert
 
 
 def _open(scope: Scope, tenant_uid: str, alert: Alert, snapshot_id: int, now: datetime) -> Alert:

@@ -12,13 +12,16 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from indicia import identity
 from indicia.model import (
     Alert,
     AlertDefinition,
     AlertStatus,
     Category,
+    Classification,
     Detection,
     DetectionFunction,
+    Determination,
     Evidence,
     GroupBy,
     Indicator,
@@ -26,6 +29,7 @@ from indicia.model import (
     Role,
     Severity,
     Side,
+    Silenced,
     TimeNote,
 )
 from indicia.store.nouns import Application, Certificate, ImportState, Secret, SigningKey, Tenant
@@ -70,6 +74,7 @@ INDICATOR_COLUMNS = (
     "created_at",
     "created_by",
 )
+_EVIDENCE = tuple(one.name for one in fields(Evidence))
 _TIMES = frozenset({"valid_from", "expires_at", "created_at", "last_modified_at"})
 _ENUMS = frozenset({"severity", "category", "group_by", "type", "function"})
 
@@ -97,6 +102,11 @@ def when_or_none(value: int | None) -> datetime | None:
 def now() -> datetime:
     """UTC, to the microsecond, so that what was written reads back the same."""
     return datetime.now(UTC)
+
+
+def storable(text: str) -> bool:
+    """Whether a text can be kept: without U+0000, which ends it for some readers, and lone surrogates."""
+    return "\0" not in text and identity.clean(text) == text
 
 
 def canonical_key(canonical: str) -> int:
@@ -224,7 +234,7 @@ def indicator_tuple(
 def evidence_text(evidence: tuple[Evidence, ...]) -> str:
     """JSON of the evidence of a detection."""
     return json.dumps(
-        [{name.name: getattr(piece, name.name) for name in fields(piece)} for piece in evidence],
+        [{name: getattr(piece, name) for name in _EVIDENCE} for piece in evidence],
         ensure_ascii=False,
         separators=(",", ":"),
     )
@@ -267,6 +277,9 @@ def detection_values(detection: Detection) -> dict[str, object]:
         "indicator_valid_from": micros_or_none(found.valid_from),
         "indicator_expires_at": micros_or_none(found.expires_at),
         "indicator_source": found.source,
+        "silenced": None if detection.silenced is None else str(detection.silenced),
+        "suppression_id": detection.suppression_id,
+        "storm_id": detection.storm_id,
     }
 
 
@@ -299,6 +312,9 @@ def detection(row: Row[Any], owner: AlertDefinition, tenant_uid: str) -> Detecti
         window=row.window,
         number=row.id,
         recorded_at=when(row.recorded_at),
+        silenced=None if row.silenced is None else Silenced(row.silenced),
+        suppression_id=row.suppression_id,
+        storm_id=row.storm_id,
     )
 
 
@@ -315,6 +331,11 @@ def alert_values(alert: Alert) -> dict[str, object]:
         "indicators": json.dumps(alert.indicators, ensure_ascii=False),
         "status": str(alert.status),
         "reopened_count": alert.reopened_count,
+        "classification": str(alert.classification),
+        "determination": str(alert.determination),
+        "assigned_to": alert.assigned_to,
+        "resolved_at": micros_or_none(alert.resolved_at),
+        "storm": alert.storm,
     }
 
 
@@ -336,6 +357,11 @@ def alert(row: Row[Any], owner: AlertDefinition, tenant_uid: str) -> Alert:
         last_modified_at=when(row.last_modified_at),
         tenant=tenant_uid,
         number=row.id,
+        classification=Classification(row.classification),
+        determination=Determination(row.determination),
+        assigned_to=row.assigned_to,
+        resolved_at=when_or_none(row.resolved_at),
+        storm=bool(row.storm),
     )
 
 

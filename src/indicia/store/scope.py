@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Alias,
+    BindParameter,
     ColumnElement,
     Connection,
     Dialect,
@@ -86,6 +87,13 @@ class Scope:
         if table not in _PURGED or self._alive(table):
             return self.rows(self.select(table).where(table.c[column] == value))
         return self._ask(_lookup_sql(table, column, self._connection.dialect), self._tenant_id, value)
+
+    def tuples(
+        self, table: Table, columns: tuple[str, ...], column: str, value: int, *, above: bool = False
+    ) -> Sequence[Any]:
+        """Columns of the rows whose column holds the value, or with `above` a greater one."""
+        sql = _tuples_sql(table, columns, column, above, self._connection.dialect)
+        return self._ask(sql, self._tenant_id, value)
 
     def _ask(self, sql: str, *parameters: int | str) -> Sequence[Any]:
         cursor = self._connection.connection.cursor()
@@ -209,6 +217,17 @@ def _whole(table: Table | NamedFromClause[Any]) -> Select[Any]:
 def _lookup_sql(table: Table, column: str, dialect: Dialect) -> str:
     """SELECT of the rows of a tenant (first parameter) whose column holds a value (second)."""
     wanted = select(table).where(_owned(table) == bindparam("tenant"), table.c[column] == bindparam("value"))
+    return str(wanted.compile(dialect=dialect))
+
+
+@lru_cache(maxsize=256)
+def _tuples_sql(table: Table, columns: tuple[str, ...], column: str, above: bool, dialect: Dialect) -> str:
+    """SELECT of some columns of a tenant's rows (first parameter), as `_lookup_sql`."""
+    key = table.c[column]
+    value: BindParameter[int] = bindparam("value")
+    wanted = select(*(table.c[name] for name in columns)).where(
+        _owned(table) == bindparam("tenant"), key > value if above else key == value
+    )
     return str(wanted.compile(dialect=dialect))
 
 

@@ -303,6 +303,11 @@ alerts = Table(
     Column("reopened_count", BigInteger, nullable=False),
     _time("created_at"),
     _time("last_modified_at"),
+    Column("classification", String(16), nullable=False, server_default="Unknown"),
+    Column("determination", String(24), nullable=False, server_default="NotAvailable"),
+    Column("assigned_to", Text),
+    _time("resolved_at", nullable=True),
+    Column("storm", Boolean, nullable=False, server_default="0"),
     UniqueConstraint("tenant_id", "alert_id"),
     ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
     Index(None, "tenant_id", "id"),
@@ -337,10 +342,110 @@ detections = Table(
     Column("indicator_expires_at", BigInteger),
     Column("indicator_source", Text),
     _time("recorded_at"),
+    Column("silenced", String(16)),
+    Column("suppression_id", BigInteger),  # no reference: the suppression may be gone
+    Column("storm_id", String(32)),
     UniqueConstraint("tenant_id", "detection_id"),
     ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "alert_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# Few detections are silenced, and an index that leaves out the others costs these nothing.
+for _name, _column in (("suppression", detections.c.suppression_id), ("storm", detections.c.storm_id)):
+    Index(
+        f"ix_detections_{_name}",
+        detections.c.tenant_id,
+        _column,
+        detections.c.id,
+        sqlite_where=_column.is_not(None),
+        postgresql_where=_column.is_not(None),
+    )
+
+alert_comments = Table(
+    "alert_comments",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("alert_id", String(32), nullable=False),
+    Column("text", Text, nullable=False),
+    _time("created_at"),
+    Column("created_by", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "alert_id"], ["alerts.tenant_id", "alerts.alert_id"], ondelete="CASCADE"
+    ),
+    Index(None, "tenant_id", "alert_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+alert_changes = Table(  # one row for each property that was changed
+    "alert_changes",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("alert_id", String(32), nullable=False),
+    _time("at"),
+    Column("by", Text, nullable=False),
+    Column("property", String(32), nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    ForeignKeyConstraint(
+        ["tenant_id", "alert_id"], ["alerts.tenant_id", "alerts.alert_id"], ondelete="CASCADE"
+    ),
+    Index(None, "tenant_id", "alert_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+suppressions = Table(
+    "suppressions",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("definition_uid", String(36)),  # no reference: the definition may be gone
+    Column("definition_id", BigInteger),
+    Column("machine", Text),
+    Column("value", Text),
+    Column("reason", Text, nullable=False),
+    _time("ends_at"),
+    Column("alert_id", String(32)),
+    _time("created_at"),
+    Column("created_by", Text, nullable=False),
+    Column("suppressed_count", BigInteger, nullable=False),
+    _time("last_suppressed_at", nullable=True),
+    Index(None, "tenant_id", "ends_at"),
+    Index(None, "tenant_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+openings = Table(  # how many alerts a definition opened in an hour: see the module storms
+    "openings",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("definition_uid", String(36), nullable=False),
+    Column("hour", BigInteger, nullable=False),  # since 1970 UTC
+    Column("opened", BigInteger, nullable=False),
+    UniqueConstraint("tenant_id", "hour", "definition_uid"),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",
+    METADATA,
+    _id(),
+    _tenant(),
+    _time("at"),
+    Column("by", Text, nullable=False),
+    Column("through", String(16), nullable=False),
+    Column("request_id", String(128)),
+    Column("action", String(16), nullable=False),
+    Column("set_name", String(32), nullable=False),
+    Column("key", String(64)),
+    Column("count", BigInteger, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Index(None, "tenant_id", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -11,11 +12,27 @@ from typing import Any
 from sqlalchemy import Connection
 
 from indicia.errors import IndiciaError
-from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Indicator, Quotas
-from indicia.odata.entities import Entity
+from indicia.model import (
+    Actor,
+    Alert,
+    AlertChange,
+    AlertComment,
+    AlertDefinition,
+    AlertStatus,
+    AuditAction,
+    AuditEntry,
+    Detection,
+    Indicator,
+    Quotas,
+    SuppressAlert,
+    Suppression,
+)
+from indicia.odata.entities import ALERT, ALERT_DEFINITION, INDICATOR, SUPPRESSION, Entity
 from indicia.odata.tree import Expression, Query
 from indicia.store import (
     alerts,
+    audit,
+    casework,
     changes,
     clients,
     counting,
@@ -25,8 +42,10 @@ from indicia.store import (
     indicators,
     queries,
     receipts,
+    suppressions,
     uploads,
 )
+from indicia.store.casework import Changes as AlertChanges
 from indicia.store.changes import News, Position, Standing
 from indicia.store.definitions import Changes as DefinitionChanges
 from indicia.store.engine import Database
@@ -45,8 +64,11 @@ from indicia.store.nouns import (
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
 from indicia.store.scope import Scope
+from indicia.store.suppressions import Changes as SuppressionChanges
 from indicia.store.uploads import Upload, Uploaded
 
+NOBODY = Actor()
+AlertCheck = Callable[[Alert], None]
 PAGE = 1000
 """Rows of a page unless the caller says otherwise."""
 BATCH = 20_000
@@ -64,10 +86,16 @@ class TenantStore:
     NotFound here. StoreError (503) where the disk or another writer is in the way; nothing is half done.
     """
 
-    def __init__(self, database: Database, tenant: Tenant, quotas: Quotas) -> None:
+    def __init__(self, database: Database, tenant: Tenant, quotas: Quotas, actor: Actor = NOBODY) -> None:
         self._database = database
         self.tenant = tenant
         self.quotas = quotas
+        self.actor = actor
+        """Who changes something through it, as the audit log says."""
+
+    def acting(self, actor: Actor) -> TenantStore:
+        """The same store for somebody."""
+        return TenantStore(self._database, self.tenant, self.quotas, actor)
 
     @property
     def uid(self) -> str:
@@ -99,7 +127,9 @@ class TenantStore:
     def add_definitions(self, new: Sequence[AlertDefinition], by: str) -> list[AlertDefinition]:
         """All or none, with uid, id and stamps made here; QuotaExceeded."""
         with self._writing() as scope:
-            return definitions.add(scope, new, by, self.quotas)
+            made = definitions.add(scope, new, by, self.quotas)
+            audit.created(scope, self._who(by), ALERT_DEFINITION, made)
+            return made
 
     def change_definition(self, definition_id: int, changes: DefinitionChanges, by: str) -> AlertDefinition:
         """Set attributes by their names in `model`; NotFound, InvalidValue for id, uid and stamps.
@@ -108,7 +138,10 @@ class TenantStore:
         (and may raise to leave it so).
         """
         with self._writing() as scope:
-            return definitions.change(scope, definition_id, changes, by)
+            before = definitions.one(scope, definition_id)
+            after = definitions.change(scope, definition_id, changes, by)
+            audit.changed(scope, self._who(by), ALERT_DEFINITION, before, after)
+            return after
 
     def delete_definition(
         self, definition_id: int, check: Callable[[AlertDefinition], None] | None = None
@@ -118,12 +151,21 @@ class TenantStore:
         `check` is asked inside the transaction with the entity as it stands, and may raise to leave it so.
         """
         with self._writing() as scope:
+            before = definitions.one(scope, definition_id)
+            have = counting.counts(scope)
             definitions.delete(scope, definition_id, check)
+            gone = {"Indicators": have.indicators - counting.counts(scope).indicators}
+            said = audit.content(ALERT_DEFINITION, before) | gone
+            audit.deleted(scope, self.actor, ALERT_DEFINITION, before.id, said)
 
     def delete_definitions(self) -> int:
         """Delete all of the tenant's with their indicators; how many definitions."""
         with self._writing() as scope:
-            return definitions.delete_all(scope)
+            have = counting.counts(scope)
+            count = definitions.delete_all(scope)
+            gone = {"Indicators": have.indicators - counting.counts(scope).indicators}
+            audit.emptied(scope, self.actor, ALERT_DEFINITION, count, gone)
+            return count
 
     # Indicators
 
@@ -145,14 +187,19 @@ class TenantStore:
         QuotaExceeded; NotFound, whose target is the index as `[17]`, for a definition that is not there.
         """
         with self._writing() as scope:
-            return indicators.add(scope, new, by, self.quotas)
+            made = indicators.add(scope, new, by, self.quotas)
+            audit.created(scope, self._who(by), INDICATOR, made)
+            return made
 
     def upload_definitions(
         self, new: Sequence[AlertDefinition], by: str
     ) -> list[AlertDefinition | IndiciaError]:
         """Those that fit, in their order; QuotaExceeded in the place of each other one."""
         with self._writing() as scope:
-            return uploads.store_definitions(scope, new, by, self.quotas)
+            outcomes = uploads.store_definitions(scope, new, by, self.quotas)
+            made = [one for one in outcomes if isinstance(one, AlertDefinition)]
+            audit.created(scope, self._who(by), ALERT_DEFINITION, made)
+            return outcomes
 
     def upload_indicators(
         self, new: Sequence[Upload], by: str, *, upsert: bool = False, whole: bool = False
@@ -163,29 +210,43 @@ class TenantStore:
         With `whole` all or none: the first error is raised, its index as target, as `[17]`.
         """
         with self._writing() as scope:
-            return uploads.store_indicators(scope, new, by, self.quotas, upsert=upsert, whole=whole)
+            outcomes = uploads.store_indicators(scope, new, by, self.quotas, upsert=upsert, whole=whole)
+            audit.uploaded(scope, self._who(by), [one for one in outcomes if isinstance(one, Uploaded)])
+            return outcomes
 
     def change_indicator(self, indicator_id: int, changes: IndicatorChanges, by: str) -> Indicator:
         """As `change_definition`; type, value and function come together with `canonical`. QuotaExceeded."""
         with self._writing() as scope:
-            return indicators.change(scope, indicator_id, changes, by, self.quotas)
+            before = indicators.one(scope, indicator_id)
+            after = indicators.change(scope, indicator_id, changes, by, self.quotas)
+            audit.indicator_changed(scope, self._who(by), before, after)
+            return after
 
     def move_indicator(self, indicator_id: int, definition_id: int, by: str) -> Indicator:
         """Put it under another definition; NotFound for either."""
         with self._writing() as scope:
-            return indicators.move(scope, indicator_id, definition_id, by)
+            before = indicators.one(scope, indicator_id)
+            after = indicators.move(scope, indicator_id, definition_id, by)
+            audit.indicator_changed(scope, self._who(by), before, after)
+            return after
 
     def delete_indicator(self, indicator_id: int, check: Callable[[Indicator], None] | None = None) -> None:
         """Delete one; NotFound. `check` as in `delete_definition`."""
         with self._writing() as scope:
+            before = indicators.one(scope, indicator_id)
             indicators.delete(scope, indicator_id, check)
+            said = audit.content(INDICATOR, before) | {audit.OWNER: before.definition.id}
+            audit.deleted(scope, self.actor, INDICATOR, before.id, said)
 
     def delete_indicators(self, definition_id: int | None = None) -> int:
         """Delete those of one definition (NotFound), or all of the tenant's; how many."""
         with self._writing() as scope:
             if definition_id is not None:
                 definitions.one(scope, definition_id)
-            return definitions.clear(scope, definition_id)
+            count = definitions.clear(scope, definition_id)
+            of = {} if definition_id is None else {audit.OWNER: definition_id}
+            audit.emptied(scope, self.actor, INDICATOR, count, of)
+            return count
 
     def matchable(self) -> Iterator[Indicator]:
         """Enabled indicators of enabled definitions in the order of ids, without their stamps.
@@ -220,7 +281,9 @@ class TenantStore:
         """
         with self._database.bulk() as begin:
             with begin() as connection:
-                state = imports.begin(self._scope(connection), definition_id, key, start)
+                scope = self._scope(connection)
+                state = imports.begin(scope, definition_id, key, start)
+                entry, earlier = audit.importing(scope, self._who(by), definition_id), state.added
             rows, consumed = iter(new), start
             while chunk := list(islice(rows, batch)):
                 consumed += len(chunk)
@@ -228,6 +291,7 @@ class TenantStore:
                 with begin() as connection:
                     scope = self._scope(connection)
                     state = imports.store_batch(scope, state, chunk, place, by, self.quotas)
+                    audit.count(scope, entry, state.added - earlier)
                 yield state
             with begin() as connection:
                 state = imports.finish(self._scope(connection), state)
@@ -246,7 +310,7 @@ class TenantStore:
         if not new:
             return Recorded(0, (), (), ())
         with self._writing() as scope:
-            return alerts.record(scope, self.uid, new)
+            return alerts.record(scope, self.uid, new, self.quotas.alerts_per_hour)
 
     def alerts(
         self,
@@ -282,10 +346,85 @@ class TenantStore:
         with self._reading() as scope:
             return alerts.detections_page(scope, self.uid, alert_id, raises, after, limit)
 
-    def change_alert_status(self, number_or_id: int | str, status: AlertStatus) -> Alert:
-        """Where the alert stands from now on; NotFound."""
+    # Work on alerts
+
+    def change_alert(self, number_or_id: int | str, changes: AlertChanges, by: str) -> Alert:
+        """Set status, classification, determination or assigned_to; NotFound, InvalidValue for others.
+
+        `changes` may be a function, as in `change_definition`. What changes is in the history.
+        """
         with self._writing() as scope:
-            return alerts.change_status(scope, self.uid, number_or_id, status)
+            before = alerts.one(scope, self.uid, number_or_id)
+            after = casework.change(scope, before, changes, by)
+            audit.changed(scope, self._who(by), ALERT, before, after)
+            return after
+
+    def add_comment(self, number_or_id: int | str, text: str, by: str) -> AlertComment:
+        """Write something about an alert; NotFound, InvalidValue."""
+        with self._writing() as scope:
+            about = alerts.one(scope, self.uid, number_or_id)
+            made = casework.comment(scope, about, text, by)
+            audit.commented(scope, self._who(by), about, made)
+            return made
+
+    def comments(self, number_or_id: int | str) -> list[AlertComment]:
+        """What was written about an alert, oldest first; NotFound."""
+        with self._reading() as scope:
+            return casework.comments(scope, alerts.one(scope, self.uid, number_or_id))
+
+    def history(self, number_or_id: int | str) -> list[AlertChange]:
+        """What was changed of an alert, oldest first; NotFound."""
+        with self._reading() as scope:
+            return casework.history(scope, alerts.one(scope, self.uid, number_or_id))
+
+    # Suppressions
+
+    def suppress_alert(
+        self, number_or_id: int | str, given: SuppressAlert, by: str, check: AlertCheck | None = None
+    ) -> list[Suppression]:
+        """Resolve an alert as a false positive and keep its like in silence; NotFound, InvalidValue.
+
+        One suppression, or one for each value of the alert. `check` as in `delete_definition`.
+        """
+        with self._writing() as scope:
+            before = alerts.one(scope, self.uid, number_or_id)
+            if check is not None:
+                check(before)
+            after = casework.change(scope, before, casework.FALSE_POSITIVE, by)
+            audit.changed(scope, self._who(by), ALERT, before, after)
+            made = suppressions.add(scope, suppressions.of_alert(scope, before, given), by)
+            audit.created(scope, self._who(by), SUPPRESSION, made)
+            return made
+
+    def add_suppression(self, new: Suppression, by: str) -> Suppression:
+        """With id and stamps made here; InvalidValue, QuotaExceeded."""
+        with self._writing() as scope:
+            (made,) = suppressions.add(scope, [new], by)
+            audit.created(scope, self._who(by), SUPPRESSION, [made])
+            return made
+
+    def suppressions(self, *, after: int = 0, limit: int = PAGE) -> list[Suppression]:
+        """A page of suppressions, ended ones too."""
+        with self._reading() as scope:
+            return suppressions.page(scope, after, limit)
+
+    def change_suppression(self, number: int, changes: SuppressionChanges, by: str) -> Suppression:
+        """Set `ends_at` or `reason`; NotFound, InvalidValue. `changes` may be a function."""
+        with self._writing() as scope:
+            before, after = suppressions.change(scope, number, changes)
+            audit.changed(scope, self._who(by), SUPPRESSION, before, after)
+            return after
+
+    def delete_suppression(self, number: int, check: Callable[[Suppression], None] | None = None) -> None:
+        """End one and forget it; NotFound. `check` as in `delete_definition`."""
+        with self._writing() as scope:
+            before = suppressions.delete(scope, number, check)
+            audit.deleted(scope, self.actor, SUPPRESSION, number, audit.content(SUPPRESSION, before))
+
+    def audit_log(self, *, after: int = 0, limit: int = PAGE) -> list[AuditEntry]:
+        """A page of what was changed by whom, oldest first."""
+        with self._reading() as scope:
+            return audit.page(scope, after, limit)
 
     # Queries; each is InputError after QUERY_SECONDS
 
@@ -363,7 +502,10 @@ class TenantStore:
     def add_application(self, name: str, roles: Iterable[str]) -> Application:
         """A new application with a client id made here and no secret yet."""
         with self._writing() as scope:
-            return clients.add(scope, self.uid, name, roles)
+            made = clients.add(scope, self.uid, name, roles)
+            said = {"Name": name, "Roles": " ".join(made.roles)}
+            audit.of_client(scope, self.actor, AuditAction.CREATE, made.client_id, after=said)
+            return made
 
     def add_secret(
         self,
@@ -375,27 +517,36 @@ class TenantStore:
     ) -> Secret:
         """Keep the hash of a new secret beside those there are; NotFound."""
         with self._writing() as scope:
-            return clients.add_secret(scope, client_id, secret_hash, hint, description, expires_at)
+            made = clients.add_secret(scope, client_id, secret_hash, hint, description, expires_at)
+            said = {"Secret": made.id, "Description": description, "ExpiresAt": expires_at}
+            audit.of_client(scope, self.actor, AuditAction.CHANGE, client_id, after=said)
+            return made
 
     def revoke_secret(self, client_id: str, secret_id: int) -> None:
         """It is refused from now on; NotFound."""
         with self._writing() as scope:
             clients.revoke_secret(scope, client_id, secret_id)
+            audit.revoked(scope, self.actor, client_id, {"Secret": secret_id})
 
     def revoke_application(self, client_id: str) -> None:
         """The application and all of its secrets are refused from now on; NotFound."""
         with self._writing() as scope:
             clients.revoke(scope, client_id)
+            audit.revoked(scope, self.actor, client_id)
 
     def add_certificate(self, client_id: str, new: Certificate) -> Certificate:
         """Keep a certificate beside those there are; NotFound, InvalidValue."""
         with self._writing() as scope:
-            return credentials.add_certificate(scope, client_id, new)
+            made = credentials.add_certificate(scope, client_id, new)
+            said = {"Certificate": made.id, "Subject": made.subject, "Sha256": made.sha256}
+            audit.of_client(scope, self.actor, AuditAction.CHANGE, client_id, after=said)
+            return made
 
     def revoke_certificate(self, client_id: str, number: int) -> None:
         """It is refused from now on; NotFound."""
         with self._writing() as scope:
             credentials.revoke_certificate(scope, client_id, number)
+            audit.revoked(scope, self.actor, client_id, {"Certificate": number})
 
     def add_refresh_token(
         self, client_id: str, token_hash: str, resource: str, idle: timedelta, longest: timedelta
@@ -414,7 +565,9 @@ class TenantStore:
     def revoke_refresh_tokens(self, client_id: str) -> int:
         """All of the application's are refused from now on, with what they got; how many could be used."""
         with self._writing() as scope:
-            return credentials.revoke_refresh_tokens(scope, client_id)
+            count = credentials.revoke_refresh_tokens(scope, client_id)
+            audit.revoked(scope, self.actor, client_id, {"RefreshTokens": count})
+            return count
 
     @contextmanager
     def _reading(self) -> Iterator[Scope]:
@@ -430,6 +583,10 @@ class TenantStore:
     def _writing(self) -> Iterator[Scope]:
         with self._database.writing() as connection:
             yield self._scope(connection)
+
+    def _who(self, by: str) -> Actor:
+        """Who acts; where nobody was named, whom the stamps name."""
+        return self.actor if self.actor.name else replace(self.actor, name=by)
 
     def _scope(self, connection: Connection) -> Scope:
         return Scope(connection, self.tenant.id)

@@ -4,7 +4,8 @@
     ago                          a duration such as PT10M: since so long ago
     limit                        at most so many, the oldest first
 
-Without parameters the last two hours. What the original knew and Indicia does not is null. Each detection
+Without parameters the last two hours. What the original knew and Indicia does not is null. Status,
+Classification, Determination, AssignedTo and ResolvedTime are those of the alert at the pull. Each detection
 comes once: who asks next from the last LastProcessedTimeUtc on leaves out the FullId that are there already.
 """
 
@@ -21,7 +22,7 @@ from starlette.routing import Route
 
 from indicia.auth.roles import ALERT_READERS
 from indicia.errors import InvalidValue, NotSupported
-from indicia.model import Detection, IndicatorType
+from indicia.model import Alert, Detection, IndicatorType
 from indicia.odata import literals, parse
 from indicia.odata.entities import DETECTION
 from indicia.odata.format import encode
@@ -49,6 +50,14 @@ _BY_TYPE = {
     IndicatorType.URL: "Url",
     IndicatorType.FILE_NAME: "FileName",
 }
+_WORKED_ON = {
+    "Status": "status",
+    "Classification": "classification",
+    "Determination": "determination",
+    "AssignedTo": "assigned_to",
+    "ResolvedTime": "resolved_at",
+}
+"""What is said of the alert as it stands now (extension; the original's answer had none of it)."""
 _HASHES = ("Sha1", "Sha256", "Md5")
 
 
@@ -73,10 +82,10 @@ class Pull:
         caller = self._gate.admit(authorization)
         caller.require(ALERT_READERS)
         query = _query(given, datetime.now(UTC))
-        found = caller.tenant.select(DETECTION, query).found
-        return Response(
-            encode([_flat(one) for one in found]), 200, refusals.NO_STORE, media_type="application/json"
-        )
+        found: list[Detection] = caller.tenant.select(DETECTION, query).found
+        alerts = caller.tenant.alerts_by_id({one.alert_id for one in found})
+        flat = [_flat(one, alerts.get(one.alert_id)) for one in found]
+        return Response(encode(flat), 200, refusals.NO_STORE, media_type="application/json")
 
 
 def _query(given: Mapping[str, str], now: datetime) -> Query:
@@ -130,8 +139,8 @@ def _spelt(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _flat(found: Detection) -> dict[str, Any]:
-    """One detection under the names of the original."""
+def _flat(found: Detection, alert: Alert | None) -> dict[str, Any]:
+    """One detection under the names of the original, and what people made of its alert."""
     indicator, definition = found.indicator, found.definition
     values: dict[str, Any] = dict.fromkeys((*_UNKNOWN.split(), *_BY_TYPE.values()))
     kind = _BY_TYPE.get(indicator.type)
@@ -155,4 +164,5 @@ def _flat(found: Detection) -> dict[str, Any]:
         "FileHash": indicator.value if kind in _HASHES else None,
         "LastProcessedTimeUtc": found.recorded_at,
         "Source": "CustomerTI",
+        **{name: getattr(alert, attribute, None) for name, attribute in _WORKED_ON.items()},
     }

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from indicia.auth.roles import ALERT_READERS, READERS, WRITERS
-from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, INDICATOR, Entity, Kind
-from indicia.web.api import definitions, indicators, reading, service
+from indicia.auth.roles import ADMINS, ALERT_READERS, ALERT_WRITERS, READERS, WRITERS
+from indicia.odata.entities import (
+    ALERT,
+    ALERT_CHANGE,
+    ALERT_COMMENT,
+    ALERT_DEFINITION,
+    AUDIT,
+    DETECTION,
+    INDICATOR,
+    SUPPRESSION,
+    Entity,
+    Kind,
+)
+from indicia.web.api import alerts, definitions, indicators, reading, service, suppressions
 from indicia.web.api.call import ANYONE, Body, Row
 
 _OWNER = "IndicatorsOfCompromise(#)/AlertDefinition"
@@ -20,6 +31,10 @@ READERS_OF: Mapping[str, frozenset[str]] = {
     "IndicatorsOfCompromise": READERS,
     "Alerts": ALERT_READERS,
     "Detections": ALERT_READERS,
+    "AlertComments": ALERT_READERS,
+    "AlertHistory": ALERT_READERS,
+    "Suppressions": ALERT_READERS,
+    "AuditLog": ADMINS,
 }
 """Who may read which set, by its own paths and by navigation."""
 
@@ -48,8 +63,8 @@ def _entity(shape: str, described: Entity, roles: frozenset[str]) -> tuple[Row, 
     )
 
 
-def _read_only(described: Entity) -> tuple[Row, ...]:
-    """The rows of a set that is only read. A way out of it asks for the roles of where it leads, too."""
+def _readable(described: Entity) -> tuple[Row, ...]:
+    """The rows that read a set. A way out of it asks for the roles of where it leads, too."""
     name = described.set_name
     rows = [*_collection(name, READERS_OF[name]), *_entity(f"{name}(#)", described, READERS_OF[name])]
     for way in described.navigations:
@@ -84,8 +99,18 @@ ROUTES: tuple[Row, ...] = (
     *_entity(_OWNER, ALERT_DEFINITION, READERS),
     Row("PUT", f"{_OWNER}/$ref", indicators.move, WRITERS, Body.ENTITY, tagged=True),
     *_collection(f"{_OWNER}/IndicatorsOfCompromise", READERS),
-    *_read_only(ALERT),
-    *_read_only(DETECTION),
+    *_readable(ALERT),
+    Row("PATCH", "Alerts(#)", alerts.change, ALERT_WRITERS, Body.ENTITY, tagged=True),
+    Row("POST", "Alerts(#)/Comments", alerts.comment, ALERT_WRITERS, Body.ENTITY),
+    Row("POST", "Alerts(#)/Actions.Suppress", alerts.suppress, ALERT_WRITERS, Body.ENTITY, tagged=True),
+    *_readable(DETECTION),
+    *_readable(ALERT_COMMENT),
+    *_readable(ALERT_CHANGE),
+    *_readable(SUPPRESSION),
+    Row("POST", "Suppressions", suppressions.create, ALERT_WRITERS, Body.ENTITY),
+    Row("PATCH", "Suppressions(#)", suppressions.change, ALERT_WRITERS, Body.ENTITY, tagged=True),
+    Row("DELETE", "Suppressions(#)", suppressions.delete, ALERT_WRITERS, tagged=True),
+    *_readable(AUDIT),
 )
 
 LATER: tuple[str, ...] = ("$all", "$batch", "$crossjoin", "$entity")

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from indicia.errors import InputError, MethodNotAllowed, NotFound, NotSupported
+from indicia.model import Actor, Through
 from indicia.odata import format as odata
 from indicia.odata import headers, options, paths
 from indicia.odata.entities import BY_SET, Entity
 from indicia.settings import Settings
-from indicia.web import intake, problems
+from indicia.web import intake, problems, trace
 from indicia.web.api import LATER, READERS_OF, ROUTES
 from indicia.web.api.call import Answer, Body, Call, Row
 from indicia.web.gate import Caller, Gate
@@ -61,6 +62,7 @@ class TiApi:
     async def _serve(self, request: Request) -> Response:
         version, path = _split(request)
         methods = _methods(path)
+        request.scope[trace.ROUTE] = f"/{paths.VERSION}/{path.shape}"
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=dict(problems.HEADERS, Allow=_allow(methods)))
         row = methods.get(request.method)
@@ -114,7 +116,10 @@ class TiApi:
 def _handle(row: Row, call: Call, caller: Caller | None, body: bytes) -> Answer:
     if caller is None:
         return row.handler(call)
-    admitted = replace(call, body=body, by=caller.client_id, _tenant=caller.tenant, sets=_sets(caller.roles))
+    tenant = caller.tenant
+    if row.method != "GET":
+        tenant = tenant.acting(Actor(caller.client_id, Through.API, trace.current_id()))
+    admitted = replace(call, body=body, by=caller.client_id, _tenant=tenant, sets=_sets(caller.roles))
     return row.handler(admitted)
 
 

@@ -1,0 +1,198 @@
+"""Who changed what: one entry for each call that changed something, in the transaction of the change.
+
+A call that changes thousands is one entry with their number. What an entity said before and says after is
+kept as JSON under the names of the API, each text cut to TEXT characters; of secrets, keys and tokens only
+that there was one. Every function works inside the transaction of its scope.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from indicia.model import Actor, Alert, AlertComment, AuditAction, AuditEntry, Indicator, Through
+from indicia.odata.entities import ALERT, INDICATOR, Entity
+from indicia.store import rows
+from indicia.store.scope import Scope
+from indicia.store.tables import audit
+from indicia.store.uploads import Uploaded
+
+_COLUMNS = (
+    "id",
+    "at",
+    "by",
+    "through",
+    "request_id",
+    "action",
+    "set_name",
+    "key",
+    "count",
+    "before",
+    "after",
+)
+TEXT = 256
+"""Characters that are kept of a text."""
+APPLICATIONS = "Applications"
+"""What is no set of the API, and yet somebody changes it."""
+OWNER = "AlertDefinitionId"
+Content = Mapping[str, object]
+
+
+def note(
+    scope: Scope,
+    actor: Actor,
+    action: AuditAction,
+    set_name: str,
+    *,
+    key: str | int | None = None,
+    count: int = 1,
+    before: Content | None = None,
+    after: Content | None = None,
+) -> int:
+    """Keep one entry; its id."""
+    made = (
+        scope.reserve_ids(audit, 1).start,
+        rows.micros(rows.now()),
+        actor.name,
+        str(actor.through),
+        actor.request_id,
+        str(action),
+        set_name,
+        None if key is None else str(key),
+        count,
+        _text(before),
+        _text(after),
+    )
+    scope.insert_many(audit, _COLUMNS, [made])
+    return made[0]
+
+
+def changed(scope: Scope, actor: Actor, described: Entity, before: Any, after: Any, **more: Any) -> None:
+    """Keep what differs between two states of an entity; nothing where nothing does.
+
+    `more`: further members, each a pair of before and after.
+    """
+    pairs = {
+        item.name: (item.of(before), item.of(after)) for item in described.properties if not item.server_set
+    }
+    different = {name: pair for name, pair in (pairs | more).items() if pair[0] != pair[1]}
+    if different:
+        note(
+            scope,
+            actor,
+            AuditAction.CHANGE,
+            described.set_name,
+            key=described.key_of(after),
+            before={name: pair[0] for name, pair in different.items()},
+            after={name: pair[1] for name, pair in different.items()},
+        )
+
+
+def created(scope: Scope, actor: Actor, described: Entity, made: Sequence[Any]) -> None:
+    """Keep that one entity was made, with what it says, or how many were."""
+    if len(made) == 1:
+        said = content(described, made[0])
+        key = described.key_of(made[0])
+        note(scope, actor, AuditAction.CREATE, described.set_name, key=key, after=said)
+    elif made:
+        ids = {"FirstId": described.key_of(made[0]), "LastId": described.key_of(made[-1])}
+        note(scope, actor, AuditAction.BULK_UPLOAD, described.set_name, count=len(made), after=ids)
+
+
+def uploaded(scope: Scope, actor: Actor, outcomes: Sequence[Uploaded]) -> None:
+    """Keep how many indicators a bulk upload made and changed; nothing where neither."""
+    made = sum(one.created for one in outcomes)
+    altered = sum(one.changed for one in outcomes)
+    if made + altered:
+        said = {"Created": made, "Changed": altered}
+        action = AuditAction.BULK_UPLOAD
+        note(scope, actor, action, INDICATOR.set_name, count=made + altered, after=said)
+
+
+def importing(scope: Scope, actor: Actor, definition_id: int) -> int:
+    """Keep that an import into a definition began; the id of the entry, of which `count` says how many."""
+    return note(scope, actor, AuditAction.IMPORT, INDICATOR.set_name, count=0, after={OWNER: definition_id})
+
+
+def indicator_changed(scope: Scope, actor: Actor, before: Indicator, after: Indicator) -> None:
+    """As `changed`, with the definition that it belongs to."""
+    changed(scope, actor, INDICATOR, before, after, **{OWNER: (before.definition.id, after.definition.id)})
+
+
+def deleted(scope: Scope, actor: Actor, described: Entity, key: int, before: Content) -> None:
+    """Keep that one entity was deleted, and what it said."""
+    note(scope, actor, AuditAction.DELETE, described.set_name, key=key, before=before)
+
+
+def emptied(scope: Scope, actor: Actor, described: Entity, number: int, said: Content) -> None:
+    """Keep that many were deleted at once; nothing where none were."""
+    if number:
+        note(scope, actor, AuditAction.DELETE_MANY, described.set_name, count=number, before=said)
+
+
+def commented(scope: Scope, actor: Actor, about: Alert, made: AlertComment) -> None:
+    """Keep that something was written about an alert."""
+    note(scope, actor, AuditAction.COMMENT, ALERT.set_name, key=about.number, after={"Text": made.text})
+
+
+def of_client(
+    scope: Scope, actor: Actor, action: AuditAction, client_id: str, after: Content | None = None
+) -> None:
+    """Keep what was done to an application."""
+    note(scope, actor, action, APPLICATIONS, key=client_id.lower(), after=after)
+
+
+def revoked(scope: Scope, actor: Actor, client_id: str, what: Content | None = None) -> None:
+    """Keep that an application, or one of its credentials, is refused from now on."""
+    note(scope, actor, AuditAction.REVOKE, APPLICATIONS, key=client_id.lower(), before=what)
+
+
+def content(described: Entity, noun: Any) -> dict[str, object]:
+    """What the author of an entity said."""
+    return {item.name: item.of(noun) for item in described.properties if not item.server_set}
+
+
+def count(scope: Scope, entry_id: int, number: int) -> None:
+    """Say of an entry how many it is about by now: of an import, after each of its batches."""
+    scope.update(audit, audit.c.id == entry_id, count=number)
+
+
+def nouns(_scope: Scope, found: Sequence[Any]) -> list[AuditEntry]:
+    """Rows of `audit`."""
+    return [
+        AuditEntry(
+            id=row.id,
+            at=rows.when(row.at),
+            by=row.by,
+            through=Through(row.through),
+            request_id=row.request_id,
+            action=AuditAction(row.action),
+            set_name=row.set_name,
+            key=row.key,
+            count=row.count,
+            before=row.before,
+            after=row.after,
+        )
+        for row in found
+    ]
+
+
+def page(scope: Scope, after: int, limit: int) -> list[AuditEntry]:
+    """Up to `limit` entries with an id beyond `after`, in the order of ids."""
+    query = scope.select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit)
+    return nouns(scope, scope.rows(query))
+
+
+def _text(said: Content | None) -> str | None:
+    return None if said is None else json.dumps({name: _bounded(value) for name, value in said.items()})
+
+
+def _bounded(value: object) -> object:
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    text = str(value)
+    return text if len(text) <= TEXT else f"{text[: TEXT - 1]}…"
