@@ -143,6 +143,7 @@ def sound(reply: Reply) -> None:
         assert reply.error["message"]
 
 
+@pytest.mark.full
 @QUIET
 @given(PATHS, OPTIONS, HEADERS)
 def test_no_question_gets_a_row_of_another(
@@ -152,6 +153,7 @@ def test_no_question_gets_a_row_of_another(
     sound(two.asks("GET", f"{path}?{query}" if query else path, headers=headers))
 
 
+@pytest.mark.full
 @QUIET
 @given(st.sampled_from(["POST", "PATCH", "PUT", "DELETE"]), PATHS, BODIES, HEADERS)
 def test_no_call_changes_a_row_of_another(
