@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indicia import road, telemetry
+from indicia import road, scans, telemetry
 from indicia.errors import InputError, MalformedFile, MissingExtra, NotFound, QuotaExceeded
 from indicia.feeds import FeedFault, digest, make
 from indicia.match.engine import of_reference
@@ -372,17 +372,17 @@ def test_an_interrupted_scan_keeps_what_was_detected(tmp_path: Path, watched: Te
 
 @pytest.mark.full
 def test_a_scan_records_in_batches(tmp_path: Path, watched: TenantStore) -> None:
-    count = road.BATCH * 2 + 1
+    count = scans.BATCH * 2 + 1
     path = listed(tmp_path, map(event, range(count)), "dns.log")
     seen: list[int] = []
     done = Scanned()
 
     def told(_found: Detection) -> None:
-        if done.raising % road.BATCH == 1:
+        if done.raising % scans.BATCH == 1:
             seen.append(watched.counts().detections)
 
     road.scan(scan_job([path], watched), ScanWatch(detection=told), done)
-    assert seen == [0, road.BATCH, road.BATCH * 2]
+    assert seen == [0, scans.BATCH, scans.BATCH * 2]
     assert watched.counts().detections == done.recorded == count
 
 
