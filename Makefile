@@ -35,11 +35,11 @@ setup: $(VENV)/.ready-dev ## make .venv with everything that development needs; 
 
 .PHONY: test
 test: setup ## the suite with branch coverage, under 10 minutes
-	$(PYTEST) -m 'not slow' -n $(JOBS) --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) -m 'not slow' -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## what takes long is left out, under 60 s
-	$(PYTEST) -m 'not slow and not full' -n $(JOBS) $(ARGS)
+	$(PYTEST) -m 'not slow and not full' -n $(JOBS) --dist worksteal $(ARGS)
 
 .PHONY: test-slow
 test-slow: setup ## the long runs alone: the whole truth, kills by the hundred

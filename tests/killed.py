@@ -12,9 +12,9 @@ from pathlib import Path
 
 SMALL_PIECES = """
 import sys
-from indicia import road, scanning
+from indicia import scans, scanning
 from indicia.telemetry import slices
-road.EVERY, road.BATCH = 0.0, 50
+scans.EVERY, scans.BATCH = 0.0, 50
 scanning.SMALL, scanning.EVENTS, scanning.DETECTIONS = 0, 300, 20
 slices.pieces.__defaults__ = (30_000,)
 from indicia.cli import main

@@ -150,6 +150,7 @@ def sound(reply: Reply) -> None:
         assert reply.error["message"]
 
 
+@pytest.mark.full
 @QUIET
 @given(PATHS, OPTIONS, HEADERS)
 def test_no_question_gets_a_row_of_another(
@@ -159,6 +160,7 @@ def test_no_question_gets_a_row_of_another(
     sound(two.asks("GET", f"{path}?{query}" if query else path, headers=headers))
 
 
+@pytest.mark.full
 @QUIET
 @given(st.sampled_from(["POST", "PATCH", "PUT", "DELETE"]), PATHS, BODIES, HEADERS)
 def test_no_call_changes_a_row_of_another(

@@ -292,7 +292,7 @@ def test_store_and_index_with_their_generations(shell: Shell) -> None:
     shell("index", "build", "--output", "own.idx")
     shell(*add, "198.51.100.7", "--disabled")
     found = told(shell, "evil.example", "--at", "2024-03-12T00:00:00Z", "--indicator", "1")
-    assert (found["reason"], found["generation"]) == ("expired", 3)
+    assert (found["reason"], found["generation"]) == ("expired", 4)
     assert told(shell, "evil.example", "--at", "2024-03-11")["reason"] == "hit"
     near = told(shell, "a.evil.example")
     assert (near["reason"], near["indicators"][0]["reason"]) == ("no-indicator", "expired")
@@ -302,6 +302,6 @@ def test_store_and_index_with_their_generations(shell: Shell) -> None:
     assert told(shell, "a.evil.example", "--at", "2024-03-11", *by_index)["reason"] == "hit"
     absent = told(shell, "198.51.100.7", *by_index, "--indicator", "2")
     assert (absent["generation"], [one["reason"] for one in absent["indicators"][0]["steps"]][:2]) == (
-        2, ["indicator-disabled", "not-in-index"],
+        3, ["indicator-disabled", "not-in-index"],
     )  # fmt: skip
     assert "holds no indicator '9'" in shell("explain", "a", *by_index, "--indicator", "9", code=USAGE).err

@@ -90,7 +90,7 @@ def test_xz_may_have_padding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", COMPRESSIONS)
-@pytest.mark.parametrize("size", [1_000, 24_000])
+@pytest.mark.parametrize("size", [1_000, pytest.param(24_000, marks=pytest.mark.full)])
 def test_what_ends_in_the_middle_is_told(tmp_path: Path, form: str, size: int) -> None:
     """Small ones are read by this thread, large ones by another."""
     path = tmp_path / "x"
@@ -104,6 +104,7 @@ def test_what_ends_in_the_middle_is_told(tmp_path: Path, form: str, size: int) -
     assert fault.reason.endswith("it ends in the middle")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("compress", [bz2.compress, lzma.compress, gzip.compress])
 def test_damage_is_told(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     data = bytearray(compress(NOISE * 3))
@@ -117,6 +118,7 @@ def test_damage_is_told(tmp_path: Path, compress: Callable[[bytes], bytes]) -> N
     assert "damaged" in fault.reason
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("form", COMPRESSIONS)
 def test_a_bomb_is_told(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inflate, "FREE", 1 << 22)
@@ -176,6 +178,7 @@ def test_the_members_of_an_archive_are_sources(tmp_path: Path) -> None:
     assert sources([str(path)]) == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
 def test_the_methods_of_an_archive(tmp_path: Path, method: int) -> None:
     path = tmp_path / "a"
@@ -189,6 +192,7 @@ def test_the_methods_of_an_archive(tmp_path: Path, method: int) -> None:
     assert "damaged zip data" in faults[0].reason
 
 
+@pytest.mark.full
 def test_progress_of_an_archive_is_its_size(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(zipped({"x": NOISE * 5, "y": LINES}))

@@ -93,6 +93,7 @@ def test_golden_inputs_give_golden_events(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.no_cover
 def test_golden_events_of_real_files(shared: Path) -> None:
     """Events of real telemetry, at file and line, have the ids that an independent program gave them."""
     count = 0

@@ -160,6 +160,7 @@ def kills(service: Service, times: int) -> None:
     sound(service.home / "indicia.db")
 
 
+@pytest.mark.full
 def test_sigterm_does_not_wait_for_a_client_that_keeps_its_connection(service: Service) -> None:
     process = service.start()
     with process.session(service.access) as session:

@@ -313,6 +313,7 @@ def test_a_base_is_made_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pyt
         same(live, tenant)
 
 
+@pytest.mark.full
 def test_matching_never_waits_for_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While indicators come and go one value is always met, and one never."""
     with small(monkeypatch, 50), opened(tmp_path / "indicia.db") as tenant:

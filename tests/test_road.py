@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indicia import road, telemetry
+from indicia import road, scans, telemetry
 from indicia.errors import InputError, MalformedFile, MissingExtra, NotFound, QuotaExceeded
 from indicia.feeds import FeedFault, digest, make
 from indicia.match.engine import of_reference
@@ -129,6 +129,7 @@ def test_one_value_may_stand_under_two_definitions_and_with_two_functions(
     assert [loaded(job, tenant).added for job in jobs] == [1, 1, 1]
 
 
+@pytest.mark.full
 def test_batches_are_on_disk_one_after_another(
     tmp_path: Path, store: Store, tenant: TenantStore, owner: AlertDefinition
 ) -> None:
@@ -143,6 +144,7 @@ def test_batches_are_on_disk_one_after_another(
     assert seen == [(BATCH, BATCH), (MORE, MORE), (MORE, MORE)]
 
 
+@pytest.mark.full
 def test_an_interrupted_load_goes_on_where_it_was(
     tmp_path: Path, tenant: TenantStore, owner: AlertDefinition
 ) -> None:
@@ -177,6 +179,7 @@ def pages(tenant: TenantStore) -> Iterator[Indicator]:
         after = found[-1].id
 
 
+@pytest.mark.full
 def test_without_a_key_a_load_begins_anew_and_adds_what_is_missing(
     tmp_path: Path, tenant: TenantStore, owner: AlertDefinition
 ) -> None:
@@ -191,6 +194,7 @@ def test_without_a_key_a_load_begins_anew_and_adds_what_is_missing(
     assert (again.skipped, again.added, again.known) == (0, MORE - BATCH, BATCH)
 
 
+@pytest.mark.full
 def test_a_quota_keeps_the_batches_before(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/q.db", quotas=Quotas(indicators=BATCH + 10)) as store:
         store.add_tenant("Example")
@@ -368,17 +372,17 @@ def test_an_interrupted_scan_keeps_what_was_detected(tmp_path: Path, watched: Te
 
 @pytest.mark.full
 def test_a_scan_records_in_batches(tmp_path: Path, watched: TenantStore) -> None:
-    count = road.BATCH * 2 + 1
+    count = scans.BATCH * 2 + 1
     path = listed(tmp_path, map(event, range(count)), "dns.log")
     seen: list[int] = []
     done = Scanned()
 
     def told(_found: Detection) -> None:
-        if done.raising % road.BATCH == 1:
+        if done.raising % scans.BATCH == 1:
             seen.append(watched.counts().detections)
 
     road.scan(scan_job([path], watched), ScanWatch(detection=told), done)
-    assert seen == [0, road.BATCH, road.BATCH * 2]
+    assert seen == [0, scans.BATCH, scans.BATCH * 2]
     assert watched.counts().detections == done.recorded == count
 
 

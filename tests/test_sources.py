@@ -328,6 +328,7 @@ def test_what_only_begins_as_compressed(tmp_path: Path, head: bytes) -> None:
     assert len(faults) == 1
 
 
+@pytest.mark.full
 def test_progress_counts_bytes_of_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(zst(NOISE) * 12)  # more than a thread decompresses ahead

@@ -130,6 +130,7 @@ def apt29(sources: Iterable[telemetry.Source], against: Against) -> tuple[frozen
 
 
 @pytest.mark.full
+@pytest.mark.no_cover
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 def test_apt29_day_one_however_it_is_given(day_one: Path, against: Against, arrangement: str) -> None:
     paths = [str(day_one / name) for name in ARRANGEMENTS[arrangement]]
@@ -138,6 +139,7 @@ def test_apt29_day_one_however_it_is_given(day_one: Path, against: Against, arra
 
 
 @pytest.mark.full
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(3))
 def test_apt29_day_one_shuffled_and_repeated(made: Made, day_one: Path, against: Against, seed: int) -> None:
     """Lines of all arrangements in any order, cut into any number of files, some given again."""
@@ -348,6 +350,7 @@ MIXED = (
 
 
 @pytest.mark.full
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(2))
 def test_shuffled_and_repeated_lines_give_the_same_ids(
     made: Made, shared: Path, drawn: engine.Engine, seed: int
@@ -383,10 +386,24 @@ def test_suricata_elements_in_any_order_and_form_give_the_same_ids(
 
 
 STREAMS = ("analyzer", "dns", "known_hosts", "notice", "ntp", "rdp", "ssl", "syslog", "weird", "x509")
+LARGE = ("dns", "ssl")
+"""What the reference takes half a minute for."""
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    ("against", "stream"),
+    [
+        pytest.param(
+            *(name, stream), marks=pytest.mark.slow if (name, stream in LARGE) == ("reference", True) else ()
+        )
+        for name in ENGINES
+        for stream in STREAMS
+    ],
+    indirect=["against"],
+    scope="module",
+)
 def test_zeek_json_and_tsv_give_the_same_ids(shared: Path, drawn: engine.Engine, stream: str) -> None:
     """Under one name of their source, which is the machine where a line has no endpoint (x509)."""
     folder = shared / "data" / "telemetry" / "zed-sample-data"

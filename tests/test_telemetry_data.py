@@ -79,6 +79,7 @@ def read_whole(path: Path) -> tuple[Counter[str], Counter[str]]:
 
 
 @pytest.mark.full
+@pytest.mark.no_cover
 def test_files_of_every_schema_are_read(shared: Path) -> None:
     folder = shared / "data" / "telemetry"
     found: Counter[str] = Counter()

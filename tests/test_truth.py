@@ -15,7 +15,8 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "truth.md"
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["drawn", "small"])
+@pytest.mark.no_cover
+@pytest.mark.parametrize("name", ["drawn", pytest.param("small", marks=pytest.mark.slow)])
 def test_every_difference_has_its_rule(shared: Path, name: str) -> None:
     holds(name, RUNS[name](shared / "data"))
 

@@ -45,12 +45,13 @@ def compare(data: Path, items: Iterable[DataSet], rows: list[Indicator]) -> int:
 
 
 @pytest.mark.full
+@pytest.mark.no_cover
 def test_drawn(shared: Path) -> None:
     rows = list(indicators(read_rows(shared / "data", "drawn")))
     assert compare(shared / "data", [DRAWN], rows) > 10_000
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_small_sets(shared: Path) -> None:
     data = shared / "data"
     wanted = observable_values(data, (file for item in SMALL for file in files_of(data, item)))

@@ -29,14 +29,28 @@ def detect_all(events: Iterable[Event], matcher: Matcher, tenant: str = "") -> I
 
 
 def once(detections: Iterable[Detection]) -> Iterator[Detection]:
-    """Each id once: the first that raises, else the first; memory: a few dozen bytes an id."""
-    seen: dict[bytes, bool] = {}
-    for detection in detections:
-        key = bytes.fromhex(detection.id)
-        if seen.get(key, False) or (key in seen and not detection.raises):
-            continue
-        seen[key] = detection.raises
-        yield detection
+    """Each id once: the first that raises, else the first; memory as `Once`."""
+    seen = Once()
+    return (detection for detection in detections if seen.is_new(detection))
+
+
+class Once:
+    """Knows which detections there were: a few dozen bytes an id."""
+
+    def __init__(self) -> None:
+        self._raised: dict[bytes, bool] = {}
+
+    def note(self, detection_id: str, raises: bool) -> None:
+        """There was one."""
+        self._raised[bytes.fromhex(detection_id)] = raises
+
+    def is_new(self, detection: Detection) -> bool:
+        """Whether it is the first of its id, or the first that raises; it is noted."""
+        before = self._raised.get(bytes.fromhex(detection.id))
+        if before is not None and (before or not detection.raises):
+            return False
+        self.note(detection.id, detection.raises)
+        return True
 
 
 def detect(event: Event, matcher: Matcher, tenant: str = "") -> list[Detection]:

@@ -26,6 +26,8 @@ _OPENED = 2
 _DEPTH = 100
 _OPENINGS = frozenset("{[ ")
 _OPENED_BY_NAME = frozenset({"xml", "json"})
+_BY_LINE = frozenset({"text", "command", "xml", "json"})
+"""Meanings that look for mentions, none of which goes over the end of a line."""
 _SHAPES = 4096
 
 
@@ -165,6 +167,16 @@ def event(record: Record, source: Source, schema: Schema, sieve: Sieve | None = 
     )
 
 
+def _sifted(value: str, by_line: bool, sieve: Sieve) -> str:
+    """What of a text may hold a hit: nothing, or all of it, or some of its lines; most texts hold none."""
+    data = value.encode("utf-8", "surrogatepass")
+    if not by_line or "\n" not in value:
+        return value if sieve.holds(data) else ""
+    lines = sieve.spans(data, 0, len(data))
+    # Each with its end: a line alone may be a value, or too short to be searched, where the text is neither.
+    return b"".join(data[start:end] + b"\n" for start, end in lines).decode("utf-8", "surrogatepass")
+
+
 class _Finder:
     """Walks a record; the same value at one path counts once, the first time it is seen."""
 
@@ -207,7 +219,9 @@ class _Finder:
             and self._opened(value, meaning, plain, shown, opened, depth)
         ):
             return
-        if self._sieve is None or self._sieve.holds(value.encode("utf-8", "surrogatepass")):
+        if self._sieve is not None:
+            value = _sifted(value, meaning.name in _BY_LINE, self._sieve)
+        if value:
             self._add(meaning, value, shown)
 
     def _opened(
