@@ -201,6 +201,7 @@ def test_without_a_token_that_holds_nothing_is_told(service: Local, header: str 
         assert reply.headers["www-authenticate"].startswith("Bearer")
 
 
+@pytest.mark.full
 def test_roles_are_asked_for_by_every_route(service: Local, access: Access) -> None:
     readers = (roles.TI_READ, roles.ALERT_READ, roles.ADMIN)
     reader = service.client(add_application(service.store, access.tenant_id, readers))

@@ -179,6 +179,7 @@ def test_one_process(
         assert in_order(found) == wanted, name
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data(), size=st.integers(20, 200))
 @settings(QUIET, max_examples=max(EXAMPLES // 80, 4))

@@ -45,6 +45,7 @@ def shown(end: int, needle: bytes, seconds: float = 20) -> bytes:
     return text
 
 
+@pytest.mark.full
 def test_a_deletion_asks_on_a_terminal(shell: Shell, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     shell.definition()
@@ -56,6 +57,7 @@ def test_a_deletion_asks_on_a_terminal(shell: Shell, terminal: tuple[int, int]) 
     assert shell("definitions", "list", "--json").json == []
 
 
+@pytest.mark.full
 def test_an_import_on_a_terminal_shows_a_bar(shell: Shell, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     shell.definition()
@@ -83,6 +85,7 @@ def test_a_scan_on_a_terminal_shows_a_bar_with_its_figures(shell: Shell, termina
         assert figure in text
 
 
+@pytest.mark.full
 def test_an_interrupted_scan_is_told(shell: Shell, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     process = shell.process("scan", "-", stdin=subprocess.PIPE, stderr=theirs)

@@ -199,6 +199,7 @@ def play(tenant: TenantStore, name: str, number: int) -> None:
             tenant.move_indicator(found[number % len(found)].id, owner.id, "x")
 
 
+@pytest.mark.full
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OPERATIONS)
 def test_hidden_and_removed_are_the_same_to_see(

@@ -411,6 +411,7 @@ COPIES = [
 ]
 
 
+@pytest.mark.full
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(COPIES), st.lists(st.integers(0, len(COPIES)), max_size=5), st.data())
 def test_the_order_of_arrival_does_not_matter(

@@ -62,6 +62,7 @@ def run(tenant: TenantStore, owner: AlertDefinition, new: Iterable[Indicator], s
         pass
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("stop_at", range(len(ROWS)))
 def test_an_import_goes_on_wherever_it_stopped(tenant: TenantStore, stop_at: int) -> None:
     owner = add(tenant)
@@ -200,6 +201,7 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.full
 def test_processes_write_at_once(path: Path) -> None:
     with opened(path) as tenant:
         workers = [start(WORKER, str(TESTS), str(path)) for _ in range(2)]
@@ -210,6 +212,7 @@ def test_processes_write_at_once(path: Path) -> None:
     sound(path)
 
 
+@pytest.mark.full
 def test_processes_make_a_store_at_once(path: Path) -> None:
     script = "import sys; from indicia.store import Store; Store.open('sqlite:///' + sys.argv[1]).close()"
     workers = [start(script, str(path)) for _ in range(4)]
@@ -247,6 +250,7 @@ def test_commits_are_on_disk_when_they_return(path: Path) -> None:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
+@pytest.mark.full
 def test_the_log_is_brought_home(path: Path) -> None:
     log = path.with_name(path.name + "-wal")
     with opened(path) as tenant:
@@ -375,6 +379,7 @@ with opened(Path(sys.argv[2])) as tenant:
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit of file sizes here")
 def test_a_full_disk_changes_nothing(path: Path) -> None:
     told, _ = start(FULL, str(TESTS), str(path)).communicate()

@@ -185,6 +185,7 @@ def test_one_connection_too_many_is_hung_up_on(tmp_path: Path) -> None:
         assert received(one, 1) == [NEW[5:]]
 
 
+@pytest.mark.full
 def test_who_is_silent_for_too_long_is_hung_up_on(tmp_path: Path) -> None:
     one = listen("syslog+tcp://127.0.0.1:0?idle=1", lambda _host: own(tmp_path))
     try:

@@ -336,6 +336,7 @@ def test_client_credentials_give_no_refresh_token(service: Local, access: Access
 # Roles
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("row", ROUTES, ids=lambda row: f"{row.method} {row.shape}")
 def test_every_route_asks_for_a_role(service: Local, row: Row) -> None:
     """And says no without it, before the body is looked at."""

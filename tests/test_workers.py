@@ -25,6 +25,7 @@ from indicia.store import Store
 from oauth import assertion_form, claims, pair, register, sign
 from service import DEFINITION, Access, add_access, add_application, free_port, wait_until
 
+pytestmark = pytest.mark.full
 TIME = "2024-03-12T08:53:07Z"
 SECRET_WORD = "cat-of-nine-tails"
 """Stands in events and queries; the log must not have it."""
