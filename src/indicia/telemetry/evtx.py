@@ -53,7 +53,7 @@ def _grouped(chunks: Iterator[bytes], first: int, report: Report) -> Iterator[tu
                 yield number + 1 - len(group), group
                 group = []
             continue
-        if chunk.strip(b"\0"):
+        if chunk != bytes(len(chunk)):
             why = "is cut short" if len(chunk) < CHUNK else "does not begin as one"
             report(WHOLE, f"chunk {number} of the EVTX file {why}")
         if group:
