@@ -15,11 +15,35 @@ import sqlalchemy
 from sqlalchemy import event
 
 from indicia import store as package
+from indicia.allow import AllowEntry, AllowKind, AllowList
 from indicia.errors import NotFound
-from indicia.model import Actor, Alert, AlertStatus, Indicator, SuppressAlert, Suppression
+from indicia.messages import Delivery, Message, Outcome, Output
+from indicia.model import (
+    Actor,
+    Alert,
+    AlertStatus,
+    Indicator,
+    IndicatorType,
+    SuppressAlert,
+    Suppression,
+)
 from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, ENTITIES, INDICATOR
 from indicia.odata.tree import Query
-from indicia.store import Certificate, Position, Receipt, Store, TenantStore, Upload, Within, tables
+from indicia.store import (
+    Certificate,
+    Limit,
+    Outbox,
+    Position,
+    Receipt,
+    Store,
+    TenantStore,
+    Upload,
+    What,
+    Within,
+    tables,
+)
+from indicia.store.allow import AllowLists
+from indicia.store.retention import Retention
 from indicia.store.scope import Scope
 from stored import add, definition, detection, everything, indicator, sound, url
 
@@ -63,6 +87,7 @@ MODULES = {
 LATER = timedelta(days=1)
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 RESOLVED = {"status": AlertStatus.RESOLVED}
+KNOWN = AllowEntry(AllowKind.STRING, "host-9.example", IndicatorType.DOMAIN_NAME)
 
 
 # The sources
@@ -194,6 +219,8 @@ class Two:
     secret_id: int
     certificate_id: int
     suppression_id: int
+    output_id: int
+    message: Message
 
 
 def certificate(digit: str) -> Certificate:
@@ -216,8 +243,14 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     tenant.keep_receipt("k", Receipt(client, client))
     tenant.change_alert(alert.id, RESOLVED, tenant.uid)
     tenant.add_comment(alert.id, tenant.uid, tenant.uid)
+    for name in ("known", tenant.uid):
+        tenant.allow_lists.put(AllowList(name, enabled=True), [KNOWN], "x")
+    tenant.retention.change(What.ALERTS, Limit(100), "x")
+    output = tenant.outbox.add(Output("one", "file", tenant.uid, sealed=tenant.uid), tenant.uid)
+    tenant.change_alert(alert.id, {"assigned_to": tenant.uid}, tenant.uid)
     silent = tenant.add_suppression(Suppression(tenant.uid, AHEAD, value=tenant.uid), tenant.uid)
-    return owner.id, found, alert, client, secret.id, kept.id, silent.id
+    (waiting,) = tenant.outbox.waiting(output.id, 10)
+    return owner.id, found, alert, client, secret.id, kept.id, silent.id, output.id, waiting
 
 
 @pytest.fixture
@@ -246,9 +279,26 @@ def upload(two: Two) -> Upload:
     return Upload(two.found, lambda before: {"enabled": False})
 
 
+def said(two: Two) -> list[Delivery]:
+    """The other's messages, as if a receiver had taken and refused them."""
+    return [Delivery(two.message, Outcome.DELIVERED), Delivery(two.message, Outcome.REFUSED)]
+
+
 def standing(two: Two) -> list[Any]:
     with two.mine.standing() as found:
         return [found.position, found.definitions, list(found.indicators)]
+
+
+def emptied(tenant: TenantStore) -> list[Any]:
+    """Everything that retention can take: all of it is 500 days old then."""
+    with tenant._writing() as scope:
+        for table, column in ((tables.detections, "recorded_at"), (tables.audit, "at")):
+            scope.update(table, **{column: 0})
+        scope.update(tables.alerts, last_modified_at=0, last_seen=0)
+    found = [dict(counts) for counts in tenant.retention.run()]
+    assert found[-1][What.DETECTIONS]
+    assert found[-1][What.ALERTS]
+    return found
 
 
 ATTACKS: dict[str, Callable[[Two], object]] = {
@@ -295,6 +345,14 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "suppress_alert": lambda two: two.mine.suppress_alert(two.alert.number, SuppressAlert(AHEAD), "x"),
     "change_suppression": lambda two: two.mine.change_suppression(two.suppression_id, {"reason": "x"}, "x"),
     "delete_suppression": lambda two: two.mine.delete_suppression(two.suppression_id),
+    "allow_lists.one": lambda two: two.mine.allow_lists.one(two.theirs.uid),
+    "allow_lists.entries": lambda two: two.mine.allow_lists.entries(two.theirs.uid),
+    "allow_lists.change": lambda two: two.mine.allow_lists.change(two.theirs.uid, {"enabled": False}, "x"),
+    "allow_lists.delete": lambda two: two.mine.allow_lists.delete(two.theirs.uid),
+    "allow_lists.preview": lambda two: two.mine.allow_lists.preview(two.theirs.uid, 30),
+    "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
+    "outbox.settle": lambda two: two.mine.outbox.settle(two.output_id, said(two), AHEAD),
+    "outbox.replay": lambda two: two.mine.outbox.replay("one", "x", message_id=two.message.id),
     "add_secret": lambda two: two.mine.add_secret(two.client_id, "h", "x"),
     "revoke_secret": lambda two: two.mine.revoke_secret(two.client_id, two.secret_id),
     "revoke_application": lambda two: two.mine.revoke_application(two.client_id),
@@ -332,12 +390,33 @@ OWN: dict[str, Callable[[Two], object]] = {
     "add_suppression": lambda two: two.mine.add_suppression(Suppression("", AHEAD, machine="host-7"), "x"),
     "suppressions": lambda two: two.mine.suppressions(),
     "audit_log": lambda two: two.mine.audit_log(),
+    "outbox.outputs": lambda two: two.mine.outbox.outputs(),
+    "outbox.output": lambda two: two.mine.outbox.output("one"),
+    "outbox.add": lambda two: two.mine.outbox.add(Output("two", "file", "x"), "x"),
+    "outbox.change": lambda two: two.mine.outbox.change("one", {"enabled": False}, "x"),
+    "outbox.delete": lambda two: two.mine.outbox.delete("one", "x"),
+    "outbox.dead": lambda two: two.mine.outbox.dead("one"),
+    "outbox.trial": lambda two: two.mine.outbox.trial(),
+    "outbox.backlogs": lambda two: two.mine.outbox.backlogs(),
+    "outbox.drop_old": lambda two: two.mine.outbox.drop_old(datetime(2200, 1, 1, tzinfo=UTC)),
+    "allow_lists.all": lambda two: two.mine.allow_lists.all(),
+    "allow_lists.put": lambda two: two.mine.allow_lists.put(AllowList("known"), [KNOWN], "x"),
+    "allow_lists.allowance": lambda two: two.mine.allow_lists.allowance().known(
+        IndicatorType.DOMAIN_NAME, "host-9.example"
+    ),
+    "allow_lists.recording": lambda two: two.mine.allow_lists.recording(lambda scope, over: scope.tenant_id),
+    "retention.limits": lambda two: two.mine.retention.limits(),
+    "retention.change": lambda two: two.mine.retention.change(What.ALERTS, Limit(50), "x"),
+    "retention.due": lambda two: two.mine.retention.due(),
+    "retention.run": lambda two: emptied(two.mine),
 }
 """Each method without an id, or with the tenant's own: nothing of another's is in it."""
 
 
 def test_every_method_is_tried() -> None:
     methods = {name for name, value in vars(TenantStore).items() if callable(value) and name[0] != "_"}
+    for name, part in (("allow_lists", AllowLists), ("retention", Retention), ("outbox", Outbox)):
+        methods |= {f"{name}.{one}" for one, value in vars(part).items() if callable(value) and one[0] != "_"}
     assert ATTACKS.keys() | OWN.keys() == methods
 
 

@@ -105,6 +105,7 @@ def _detection(event: Event, indicator: Indicator, places: list[Observable], ten
         schema=event.schema,
         tenant=tenant,
         window=window,
+        marks=facts.marks,
     )
 
 

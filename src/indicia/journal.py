@@ -43,6 +43,8 @@ class Found(NamedTuple):
     withheld: bool
     indicator: str
     """By which a limit counts."""
+    silenced: bool = False
+    """Whether an allow-list has it silent, although it raises by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,6 @@ class Journal:
 
 def _found(rows: Iterable[list[Any]]) -> list[Found]:
     return [
-        Found(id_, alert, Severity(severity), bool(raises), bool(withheld), indicator)
-        for id_, alert, severity, raises, withheld, indicator in rows
+        Found(id_, alert, Severity(severity), bool(raises), bool(withheld), indicator, bool(silenced))
+        for id_, alert, severity, raises, withheld, indicator, silenced in rows
     ]

@@ -30,6 +30,8 @@ class LoadJob:
     key: str = ""
     """By which the same file is known again; with it an interrupted load goes on where it was."""
     by: str = ""
+    known: Callable[[Indicator], tuple[str, ...]] = lambda _made: ()
+    """What allow-lists say of a new indicator, as warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def indicators(job: LoadJob, watch: LoadWatch, done: Loaded, start: int) -> Iter
         except InvalidValue as error:
             _fault(FeedFault(row.line, make.words(error)), watch, done)
             continue
-        for warning in warnings:
+        for warning in (*warnings, *job.known(made)):
             done.warnings += 1
             watch.warning(FeedFault(row.line, warning))
         yield made

@@ -129,6 +129,9 @@ class Silenced(StrEnum):
 
     SUPPRESSION = "Suppression"
     STORM = "Storm"
+    ALLOW_LIST = "AllowList"
+    OWN = "Own"
+    """Its event is a message of one of the tenant's outputs."""
 
 
 class Through(StrEnum):
@@ -291,6 +294,8 @@ class Facts:
     """As the mapping names it, lower case; None: then an endpoint or the source's name stands in."""
     endpoints: tuple[tuple[Side, str], ...]
     """Canonical addresses of both ends, in the order source, destination."""
+    marks: tuple[str, ...] = ()
+    """What stands in it and looks like the id of a message of an output."""
 
 
 @dataclass(frozen=True)
@@ -353,6 +358,12 @@ class Detection:
     suppression_id: int | None = field(default=None, compare=False)
     storm_id: str | None = field(default=None, compare=False)
     """The id of the storm's alert that counts it."""
+    allow_list_id: int | None = field(default=None, compare=False)
+    """The allow-list whose entry is the most specific; it decides."""
+    allow_lists: tuple[str, ...] = field(default=(), compare=False)
+    """Allow-lists that know the value, with their entries, the most specific first."""
+    marks: tuple[str, ...] = field(default=(), compare=False)
+    """As `Facts`."""
 
     @property
     def definition(self) -> AlertDefinition:
@@ -395,6 +406,8 @@ class Alert:
     """Since when it is Resolved; None unless it is."""
     storm: bool = False
     """Whether it stands for the alerts beyond the hourly limit of its definition."""
+    allow_lists: tuple[str, ...] = field(default=(), compare=False)
+    """Allow-lists that know a value of its detections, with their entries, at most 10, sorted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,11 @@ def _nobody(_what: object) -> None:
     """Hears it."""
 
 
+def _as_it_is(detection: Detection) -> Detection:
+    """There are no allow-lists."""
+    return detection
+
+
 def _no_step(_read: int, _events: int) -> None:
     """Hears how far it is."""
 
@@ -59,6 +64,8 @@ class ScanJob:
     """Where is noted how far it came; one of an earlier run says where to go on."""
     place: Callable[[], int] = lambda: 0
     """Puts what `ScanWatch.detection` heard on the disk, and says how many bytes of its file that makes."""
+    over: Callable[[Detection], Detection] = _as_it_is
+    """How allow-lists have a detection kept: it is told and counted so; the store sees to that itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,7 @@ class Run:
         if before is None:
             return {}
         for one in before.found:
-            self._once.note(one.id, one.raises)
+            self._once.note(one.id, one.raises or one.silenced)
             self._count(one)
             if one.raises and not one.withheld:
                 done.earlier[one.alert_id] = one.severity
@@ -203,22 +210,31 @@ class Run:
         """One detection; each id counts once."""
         if not self._once.is_new(detection):
             return
+        shown = self._job.over(detection)
         owner, limit = detection.indicator.definition, self._job.limit
         indicator = "" if limit is None else _limited(detection)
         withheld = limit is not None and self._counts[indicator] >= limit
-        found = Found(detection.id, detection.alert_id, owner.severity, detection.raises, withheld, indicator)
+        found = Found(
+            detection.id,
+            detection.alert_id,
+            owner.severity,
+            shown.raises,
+            withheld,
+            indicator,
+            shown.raises is not detection.raises,
+        )
         self._count(found)
         if self._job.journal is not None:
             self._found.append(found)
         if withheld:
             return
-        if detection.raises:
-            before = self._done.alerts.get(detection.alert_id)
-            self._done.alerts[detection.alert_id] = triage.merge(before, detection)
+        if shown.raises:
+            before = self._done.alerts.get(shown.alert_id)
+            self._done.alerts[shown.alert_id] = triage.merge(before, shown)
         # First, because who is told may be where an interrupt or a closed pipe arrives.
         if self._job.store is not None:
             self._waiting.append(detection)
-        self._watch.detection(detection)
+        self._watch.detection(shown)
         if len(self._waiting) >= BATCH:
             self.record()
 

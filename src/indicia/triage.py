@@ -7,7 +7,7 @@ when a detection fell into it. That reopens it, and is counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +15,8 @@ from indicia.model import Alert, AlertStatus, Detection, GroupBy, Indicator
 
 INDICATORS_SHOWN = 10
 """Values that an alert names; the smallest ones, so that the order of arrival does not matter."""
+NAMED = 10
+"""Allow-lists that an alert names, each with its entry."""
 ANY_MACHINE = "*"
 """What the alert of a storm has in the place of a machine."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +54,7 @@ def merge(alert: Alert | None, detection: Detection) -> Alert:
             detection_count=1,
             indicators=(value,),
             tenant=detection.tenant,
+            allow_lists=_named(detection.allow_lists),
         )
     again = alert.status is AlertStatus.RESOLVED
     return replace(
@@ -63,6 +66,7 @@ def merge(alert: Alert | None, detection: Detection) -> Alert:
         status=AlertStatus.NEW if again else alert.status,
         resolved_at=None if again else alert.resolved_at,
         reopened_count=alert.reopened_count + again,
+        allow_lists=_named((*alert.allow_lists, *detection.allow_lists)),
     )
 
 
@@ -80,7 +84,13 @@ def merge_all(alert: Alert | None, found: Sequence[Detection]) -> Alert:
         last_seen=max(times, default=None),
         detection_count=merged.detection_count + len(rest),
         indicators=tuple(sorted(values)[:INDICATORS_SHOWN]),
+        allow_lists=_named((*merged.allow_lists, *(named for one in rest for named in one.allow_lists))),
     )
+
+
+def _named(allow_lists: Iterable[str]) -> tuple[str, ...]:
+    """The allow-lists that an alert names; the first ones, for the same reason."""
+    return tuple(sorted(set(allow_lists))[:NAMED])
 
 
 def in_storm(detection: Detection, storm_id: str, hour: int) -> Detection:

@@ -80,7 +80,7 @@ def show(session: Session, alert: str, limit: int, tenant: str | None, json_aske
         say(f"{len(detections):,} of {found.detection_count:,} detections are shown; --limit shows more.")
     shown = nouns.alert(found) | {
         "comments": [nouns.comment(one) for one in comments],
-        "detections": [nouns.detection(one) for one in detections],
+        "detections": [nouns.kept_detection(one) for one in detections],
     }
     result(shown, json_asked=json_asked, text=lambda: _show(found, detections, comments))
 

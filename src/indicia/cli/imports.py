@@ -233,7 +233,7 @@ class _Run:
 
 
 def _job(options: Options, tenant: TenantStore, by: str) -> LoadJob:
-    from indicia import feeds
+    from indicia import allow, feeds
     from indicia.feeds import make
     from indicia.road import LoadJob
 
@@ -244,6 +244,7 @@ def _job(options: Options, tenant: TenantStore, by: str) -> LoadJob:
         make.Choice(function, source=options.source, force=options.force),
         options.format,
         by=by,
+        known=allow.warnings(tenant.allow_lists.allowance()),
     )
     if options.stream or options.dry_run:
         return job

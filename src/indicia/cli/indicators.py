@@ -114,6 +114,7 @@ def show(session: Session, indicator_id: int, tenant: str | None, json_asked: bo
 @pass_session
 def add(session: Session, /, tenant: str | None, json_asked: bool, **given: Any) -> None:
     """Add one indicator to a definition; its id is printed."""
+    from indicia import allow
     from indicia.feeds import make
 
     row = _given_row(given)
@@ -121,7 +122,8 @@ def add(session: Session, /, tenant: str | None, json_asked: bool, **given: Any)
         owner = own.definition(given["definition"])
         new, warnings = make.indicator(row, owner, make.Choice(force=given["force"]))
         (made,) = own.add_indicators([new], session.by)
-    for warning in warnings:
+        known = allow.warnings(own.allow_lists.allowance())(made)
+    for warning in (*warnings, *known):
         say(f"Warning: {warning}")
     result(nouns.indicator(made), json_asked=json_asked, text=lambda: click.echo(made.id))
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from indicia.cli.show import stamp
 
 if TYPE_CHECKING:
+    from indicia.allow import AllowList
+    from indicia.messages import Backlog, Message, Output
     from indicia.model import (
         Alert,
         AlertChange,
@@ -95,6 +97,11 @@ def detection(noun: Detection) -> dict[str, Any]:
     }
 
 
+def kept_detection(noun: Detection) -> dict[str, Any]:
+    """The same, and what the store made of it; the lines of a scan have no more fields than they ever had."""
+    return detection(noun) | {"silenced": noun.silenced, "allow_lists": list(noun.allow_lists)}
+
+
 def alert(noun: Alert) -> dict[str, Any]:
     """An alert, with its definition as it was at the first detection."""
     owner = noun.definition
@@ -119,6 +126,7 @@ def alert(noun: Alert) -> dict[str, Any]:
         "last_seen": noun.last_seen,
         "detection_count": noun.detection_count,
         "indicators": list(noun.indicators),
+        "allow_lists": list(noun.allow_lists),
         "reopened_count": noun.reopened_count,
         "created_at": noun.created_at,
         "last_modified_at": noun.last_modified_at,
@@ -162,6 +170,26 @@ def suppression(noun: Suppression) -> dict[str, Any]:
         "alert_id": noun.alert_id,
         "created_at": noun.created_at,
         "created_by": noun.created_by,
+    }
+
+
+def allow_list(noun: AllowList) -> dict[str, Any]:
+    """All of an allow-list but its entries."""
+    return {
+        "id": noun.id or None,
+        "name": noun.name,
+        "owner": noun.owner,
+        "comment": noun.comment,
+        "enabled": noun.enabled,
+        "action": noun.action,
+        "types": list(noun.types),
+        "entries": noun.entry_count,
+        "suppressed_count": noun.suppressed_count,
+        "last_suppressed_at": noun.last_suppressed_at,
+        "created_at": noun.created_at,
+        "created_by": noun.created_by,
+        "last_modified_at": noun.last_modified_at,
+        "last_modified_by": noun.last_modified_by,
     }
 
 
@@ -219,4 +247,45 @@ def certificate(noun: Certificate) -> dict[str, Any]:
         "valid_from": noun.valid_from,
         "expires_at": noun.expires_at,
         "revoked_at": noun.revoked_at,
+    }
+
+
+def output(noun: Output, backlog: Backlog | None = None) -> dict[str, Any]:
+    """All of an output but its secret, and what waits for it."""
+    return {
+        "id": noun.id,
+        "name": noun.name,
+        "kind": noun.kind,
+        "target": noun.target,
+        "sends": noun.sends,
+        "options": dict(noun.options),
+        "severity": noun.severity,
+        "definition_ids": noun.definition_ids,
+        "enabled": noun.enabled,
+        "created_at": noun.created_at,
+        "created_by": noun.created_by,
+        "last_modified_at": noun.last_modified_at,
+        "last_modified_by": noun.last_modified_by,
+        "delivered_at": noun.delivered_at,
+        "failures": noun.failures,
+        "retry_at": noun.retry_at,
+        "fault": noun.fault,
+        "waiting": backlog.waiting if backlog else 0,
+        "oldest_waiting": backlog.oldest if backlog else None,
+        "dead": backlog.dead if backlog else 0,
+    }
+
+
+def message(noun: Message) -> dict[str, Any]:
+    """All of a message, its body as it is sent."""
+    return {
+        "number": noun.number,
+        "id": noun.id,
+        "sent": noun.sent,
+        "made_at": noun.made_at,
+        "state": noun.state,
+        "attempts": noun.attempts,
+        "done_at": noun.done_at,
+        "fault": noun.fault,
+        "body": json.loads(noun.body),
     }

@@ -73,7 +73,8 @@ class Run:
         return INTERRUPTED if interrupted else self._code()
 
     def _scan(self) -> None:
-        options, kept = self._options, self._kept
+        options, kept, own = self._options, self._kept, self._against.tenant
+        lists = {} if own is None else {"over": own.allow_lists.allowance().over}
         job = road.ScanJob(
             self._sources,
             self._against.engine,
@@ -85,6 +86,7 @@ class Run:
             options.limit,
             kept.journal,
             kept.place,
+            **lists,
         )
         header = kept.journal is None or not kept.journal.place
         with self._meter() as moved:

@@ -107,6 +107,7 @@ class AlertFields(AsItWas):
     AssignedTo = Text("AssignedTo", "assigned_to")
     ResolvedAt = time("ResolvedAt", "resolved_at", sent=False)
     Storm = flag("Storm", "storm", sent=False)
+    AllowLists = texts("AllowLists", "allow_lists")
     ReopenedCount = number("ReopenedCount", "reopened_count", sent=False)
     CreatedAt = time("CreatedAt", "created_at", sent=False)
     LastModifiedAt = time("LastModifiedAt", "last_modified_at", sent=False)
@@ -140,6 +141,8 @@ class DetectionFields(AsItWas):
     Silenced = member("Silenced", "silenced", model.Silenced, sent=False)
     SuppressionId = number("SuppressionId", "suppression_id", sent=False)
     StormAlertId = Text("StormAlertId", "storm_alert_id", sent=False)
+    AllowListId = number("AllowListId", "allow_list_id", sent=False)
+    AllowLists = texts("AllowLists", "allow_lists")
     Alert = one(AlertFields, "Alert")
     IndicatorOfCompromise = one(IndicatorFields, "IndicatorOfCompromise")
 
@@ -222,6 +225,8 @@ class Alert(AlertFields):
     resolved_at: datetime | None = None
     storm: bool = False
     """Whether it stands for the alerts beyond the hourly limit of its definition."""
+    allow_lists: tuple[str, ...] = ()
+    """Allow-lists that know a value of its detections, with their entries."""
     reopened_count: int = 0
     created_at: datetime | None = None
     last_modified_at: datetime | None = None
@@ -264,6 +269,9 @@ class Detection(DetectionFields):
     """Why it opened no alert although it would have."""
     suppression_id: int | None = None
     storm_alert_id: str | None = None
+    allow_list_id: int | None = None
+    allow_lists: tuple[str, ...] = ()
+    """Allow-lists that know the value, with their entries."""
 
 
 class AlertDefinitionChanges(TypedDict, total=False):

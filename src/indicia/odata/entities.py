@@ -302,6 +302,7 @@ ALERT = Entity(
         Property("AssignedTo", "assigned_to", limit=model.ASSIGNED_TO_LIMIT, blank=False, nullable=True),
         _shown("ResolvedAt", "resolved_at", Kind.TIME, nullable=True),
         _shown("Storm", "storm", Kind.BOOLEAN),
+        _shown("AllowLists", "allow_lists", Kind.TEXTS),
         _shown("ReopenedCount", "reopened_count", Kind.INT64),
         _shown("CreatedAt", "created_at", Kind.TIME),
         _shown("LastModifiedAt", "last_modified_at", Kind.TIME),
@@ -443,6 +444,8 @@ DETECTION = Entity(
         _shown("Silenced", "silenced", Kind.ENUM, enum=model.Silenced, nullable=True),
         _shown("SuppressionId", "suppression_id", Kind.INT64, nullable=True),
         _shown("StormAlertId", "storm_id", nullable=True),
+        _shown("AllowListId", "allow_list_id", Kind.INT64, nullable=True),
+        _shown("AllowLists", "allow_lists", Kind.TEXTS),
     ),
     navigations=(
         Navigation(

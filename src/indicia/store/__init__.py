@@ -5,8 +5,9 @@
     tenant.add_indicators([...], by="someone")
 
 `scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `uploads`,
-`purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `audit`, `clients`,
-`credentials`, `counting` and `queries` work on a scope;
+`purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `messages`, `audit`,
+`clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
+for, `allow` the allow-lists, `retention` says how long what is recorded is kept;
 `tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
 and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
@@ -25,8 +26,10 @@ from indicia.store.nouns import (
     SigningKey,
     Tenant,
 )
+from indicia.store.outbox import Outbox
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
+from indicia.store.retention import Limit, What
 from indicia.store.store import Store
 from indicia.store.tenant import TenantStore
 from indicia.store.uploads import Upload, Uploaded
@@ -37,7 +40,9 @@ __all__ = [
     "Counts",
     "Holder",
     "ImportState",
+    "Limit",
     "News",
+    "Outbox",
     "Page",
     "Position",
     "Receipt",
@@ -52,5 +57,6 @@ __all__ = [
     "TenantStore",
     "Upload",
     "Uploaded",
+    "What",
     "Within",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,29 +11,41 @@ from sqlalchemy import Row
 
 from indicia import triage
 from indicia.errors import NotFound
+from indicia.messages import Sent
 from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Silenced
-from indicia.store import casework, counting, rows, storms
+from indicia.store import casework, counting, messages, rows, storms
 from indicia.store.nouns import Recorded
 from indicia.store.scope import Scope
 from indicia.store.suppressions import Silence
 from indicia.store.tables import alerts, detections, snapshots
 
+Over = Callable[[Detection], Detection]
 
-def record(scope: Scope, tenant_uid: str, found: Iterable[Detection], limit: int) -> Recorded:
+
+def as_it_is(detection: Detection) -> Detection:
+    """There are no allow-lists."""
+    return detection
+
+
+def record(
+    scope: Scope, tenant_uid: str, found: Iterable[Detection], limit: int, over: Over = as_it_is
+) -> Recorded:
     """Store what is new of the detections and fold what raises into its alerts.
 
     A detection id counts once for ever. One that was stored silent and now raises (another copy of its
     event says more) is replaced by the raising one, so that the order of arrival does not matter. One that
-    is suppressed, or would open an alert beyond the hourly limit of its definition, is stored as silent
-    with the reason, and stays so.
+    is suppressed, by an allow-list too (`over` says how such a list has it kept), or would open an alert
+    beyond the hourly limit of its definition, is stored as silent with the reason, and stays so.
     """
     fresh, risen = _news(scope, found)
     now = rows.now()
     before: dict[str, Alert] = {}
     storms_of: dict[str, str] = {}
     if any(detection.raises for detection in (*fresh, *risen)):
+        fresh, risen = messages.quiet(scope, fresh), messages.quiet(scope, risen)
         silence = Silence(scope, now)
-        fresh, risen = silence.over(fresh), silence.over(risen)
+        fresh = [over(detection) for detection in silence.over(fresh)]
+        risen = [over(detection) for detection in silence.over(risen)]
         raising = [detection for detection in (*fresh, *risen) if detection.raises]
         before = by_id(scope, tenant_uid, (detection.alert_id for detection in raising))
         storms_of = storms.withheld(scope, tenant_uid, raising, before, limit, now)
@@ -46,6 +58,8 @@ def record(scope: Scope, tenant_uid: str, found: Iterable[Detection], limit: int
         values = rows.detection_values(detection) | {"snapshot_id": kept.number(detection)}
         scope.update(detections, detections.c.detection_id == detection.id, **values)
     outcome = _fold(scope, tenant_uid, _counting((*fresh, *risen), now), before, kept, now)
+    told = dict(zip((Sent.OPENED, Sent.REOPENED, Sent.GROWN), outcome, strict=True))
+    messages.recorded(scope, tenant_uid, told, [d for d in (*fresh, *risen) if d.raises], now)
     counting.move(scope, detections=len(fresh), alerts=len(outcome[0]))
     return Recorded(len(fresh), *outcome)
 

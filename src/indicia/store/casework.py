@@ -14,7 +14,7 @@ from typing import Any
 from indicia.errors import InvalidValue
 from indicia.model import COMMENT_LIMIT, Alert, AlertChange, AlertComment, AlertStatus, Classification
 from indicia.odata.entities import ALERT
-from indicia.store import rows
+from indicia.store import messages, rows
 from indicia.store.scope import Scope
 from indicia.store.tables import alert_changes, alert_comments, alerts
 
@@ -49,6 +49,7 @@ def change(scope: Scope, before: Alert, changes: Changes, by: str) -> Alert:
     written = {name: values[name] for name in (*different, "resolved_at")}
     scope.update(alerts, alerts.c.alert_id == before.id, **written, last_modified_at=rows.micros(now))
     _note(scope, before, after, by, now)
+    messages.changed(scope, before, after, by, now)
     return after
 
 

@@ -1,8 +1,8 @@
 """Who there is: tenants, signing keys, and whose an application is.
 
 The only queries without a tenant, because here the tenant is what is asked. Of the tables of tenants they
-read `applications`, `secrets`, `certificates` and `refresh_tokens`, by client id, and of `purges` whose the
-first one is, and touch no other.
+read `applications`, `secrets`, `certificates` and `refresh_tokens`, by client id, of `purges` whose the first
+one is, and of `outputs` whose they are, and touch no other.
 """
 
 from __future__ import annotations
@@ -122,6 +122,14 @@ def purging(connection: Connection) -> int | None:
     table = tables.purges
     found: int | None = connection.execute(select(table.c.tenant_id).order_by(table.c.id)).scalar()
     return found
+
+
+def sending(connection: Connection) -> list[Tenant]:
+    """The tenants that have outputs."""
+    table = tables.tenants
+    having = select(tables.outputs.c.tenant_id).distinct()
+    found = connection.execute(select(table).where(table.c.id.in_(having)).order_by(table.c.id))
+    return [rows.tenant(row) for row in found]
 
 
 def application(connection: Connection, client_id: str) -> Application | None:

@@ -253,6 +253,11 @@ def _evidence(text: str) -> tuple[Evidence, ...]:
     )
 
 
+def _texts(texts: tuple[str, ...]) -> str:
+    """JSON of a list of texts, of which there are none mostly."""
+    return json.dumps(texts, ensure_ascii=False) if texts else "[]"
+
+
 def detection_values(detection: Detection) -> dict[str, object]:
     """A detection as a row of `detections`, without snapshot and time of recording."""
     found = detection.indicator
@@ -280,6 +285,8 @@ def detection_values(detection: Detection) -> dict[str, object]:
         "silenced": None if detection.silenced is None else str(detection.silenced),
         "suppression_id": detection.suppression_id,
         "storm_id": detection.storm_id,
+        "allow_list_id": detection.allow_list_id,
+        "allow_lists": _texts(detection.allow_lists),
     }
 
 
@@ -315,6 +322,8 @@ def detection(row: Row[Any], owner: AlertDefinition, tenant_uid: str) -> Detecti
         silenced=None if row.silenced is None else Silenced(row.silenced),
         suppression_id=row.suppression_id,
         storm_id=row.storm_id,
+        allow_list_id=row.allow_list_id,
+        allow_lists=tuple(json.loads(row.allow_lists)),
     )
 
 
@@ -336,6 +345,7 @@ def alert_values(alert: Alert) -> dict[str, object]:
         "assigned_to": alert.assigned_to,
         "resolved_at": micros_or_none(alert.resolved_at),
         "storm": alert.storm,
+        "allow_lists": _texts(alert.allow_lists),
     }
 
 
@@ -362,6 +372,7 @@ def alert(row: Row[Any], owner: AlertDefinition, tenant_uid: str) -> Alert:
         assigned_to=row.assigned_to,
         resolved_at=when_or_none(row.resolved_at),
         storm=bool(row.storm),
+        allow_lists=tuple(json.loads(row.allow_lists)),
     )
 
 

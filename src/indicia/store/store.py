@@ -76,6 +76,12 @@ class Store:
             found = directory.tenant(connection, uid_or_name)
         return TenantStore(self._database, found, self.quotas)
 
+    def sending(self) -> list[TenantStore]:
+        """The store as those tenants see it that have outputs."""
+        with self._database.reading() as connection:
+            found = directory.sending(connection)
+        return [TenantStore(self._database, one, self.quotas) for one in found]
+
     def application(self, client_id: str) -> Application | None:
         """Whose client id it is, with roles, secrets (hashes) and certificates; None where unknown."""
         with self._database.reading() as connection:

@@ -308,9 +308,11 @@ alerts = Table(
     Column("assigned_to", Text),
     _time("resolved_at", nullable=True),
     Column("storm", Boolean, nullable=False, server_default="0"),
+    Column("allow_lists", Text, nullable=False, server_default="[]"),  # JSON list of texts
     UniqueConstraint("tenant_id", "alert_id"),
     ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
     Index(None, "tenant_id", "id"),
+    Index(None, "tenant_id", "snapshot_id"),
     sqlite_autoincrement=True,
 )
 
@@ -345,15 +347,22 @@ detections = Table(
     Column("silenced", String(16)),
     Column("suppression_id", BigInteger),  # no reference: the suppression may be gone
     Column("storm_id", String(32)),
+    Column("allow_list_id", BigInteger),  # no reference: the list may be gone
+    Column("allow_lists", Text, nullable=False, server_default="[]"),  # JSON list of texts
     UniqueConstraint("tenant_id", "detection_id"),
     ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "alert_id", "id"),
+    Index(None, "tenant_id", "snapshot_id"),
     sqlite_autoincrement=True,
 )
 
 # Few detections are silenced, and an index that leaves out the others costs these nothing.
-for _name, _column in (("suppression", detections.c.suppression_id), ("storm", detections.c.storm_id)):
+for _name, _column in (
+    ("suppression", detections.c.suppression_id),
+    ("storm", detections.c.storm_id),
+    ("allow_list", detections.c.allow_list_id),
+):
     Index(
         f"ix_detections_{_name}",
         detections.c.tenant_id,
@@ -449,6 +458,98 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 
+outputs = Table(
+    "outputs",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("name", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("sends", Text, nullable=False),  # JSON list of model.Sent
+    Column("options", Text, nullable=False),  # JSON object of texts
+    Column("sealed", Text, nullable=False),
+    Column("severity", String(32)),
+    Column("definition_ids", Text, nullable=False),  # JSON list of numbers; no reference: they may be gone
+    Column("enabled", Boolean, nullable=False),
+    *_stamps(),
+    Column("failures", BigInteger, nullable=False),
+    _time("retry_at", nullable=True),
+    Column("fault", Text),
+    _time("delivered_at", nullable=True),
+    UniqueConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+outbox = Table(  # a row for each message and output: see the module of that name
+    "outbox",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("output_id", Identity, nullable=False),
+    Column("message_id", String(40), nullable=False),
+    Column("sent", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    _time("made_at"),
+    _time("done_at", nullable=True),
+    Column("fault", Text),
+    ForeignKeyConstraint(["tenant_id", "output_id"], ["outputs.tenant_id", "outputs.id"], ondelete="CASCADE"),
+    Index(None, "tenant_id", "output_id", "state", "id"),
+    Index(None, "tenant_id", "message_id"),
+    sqlite_autoincrement=True,
+)
+
+allow_lists = Table(
+    "allow_lists",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("name", String(100), nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("types", Text, nullable=False),  # JSON list of texts
+    Column("entry_count", BigInteger, nullable=False),
+    *_stamps(),
+    Column("suppressed_count", BigInteger, nullable=False),
+    _time("last_suppressed_at", nullable=True),
+    UniqueConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+allow_entries = Table(
+    "allow_entries",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("list_id", Identity, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("type", String(16)),
+    ForeignKeyConstraint(
+        ["tenant_id", "list_id"], ["allow_lists.tenant_id", "allow_lists.id"], ondelete="CASCADE"
+    ),
+    Index(None, "tenant_id", "list_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+retention = Table(  # what a tenant keeps otherwise than by default: see the module of that name
+    "retention",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("kept", String(16), nullable=False),
+    Column("days", BigInteger),
+    Column("most", BigInteger),
+    UniqueConstraint("tenant_id", "kept"),
+    sqlite_autoincrement=True,
+)
+
 counters = Table(  # what a tenant has, kept by every write in its own transaction
     "counters",
     METADATA,
@@ -459,6 +560,7 @@ counters = Table(  # what a tenant has, kept by every write in its own transacti
     Column("alerts", BigInteger, nullable=False),
     Column("detections", BigInteger, nullable=False),
     Column("generation", BigInteger, nullable=False, server_default="0"),
+    Column("allow_revision", BigInteger, nullable=False, server_default="0"),
 )
 
 OF_TENANTS = frozenset(table for table in METADATA.tables.values() if "tenant_id" in table.c)

@@ -45,6 +45,7 @@ from indicia.store import (
     suppressions,
     uploads,
 )
+from indicia.store.allow import AllowLists
 from indicia.store.casework import Changes as AlertChanges
 from indicia.store.changes import News, Position, Standing
 from indicia.store.definitions import Changes as DefinitionChanges
@@ -61,8 +62,10 @@ from indicia.store.nouns import (
     Secret,
     Tenant,
 )
+from indicia.store.outbox import Outbox
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
+from indicia.store.retention import Retention
 from indicia.store.scope import Scope
 from indicia.store.suppressions import Changes as SuppressionChanges
 from indicia.store.uploads import Upload, Uploaded
@@ -73,7 +76,6 @@ PAGE = 1000
 """Rows of a page unless the caller says otherwise."""
 BATCH = 20_000
 """Indicators of one transaction of an import."""
-
 QUERY_SECONDS = 15.0
 """How long a query of the query language may take."""
 
@@ -106,6 +108,21 @@ class TenantStore:
     def name(self) -> str:
         """The tenant's name."""
         return self.tenant.name
+
+    @property
+    def allow_lists(self) -> AllowLists:
+        """Values that are known to be harmless."""
+        return AllowLists(self._database, self.tenant, self.actor)
+
+    @property
+    def retention(self) -> Retention:
+        """For how long what is recorded is kept."""
+        return Retention(self._database, self.tenant, self.actor)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Outputs, and what waits for them."""
+        return Outbox(self._database, self.tenant, self.actor)
 
     # Alert definitions
 
@@ -251,8 +268,8 @@ class TenantStore:
     def matchable(self) -> Iterator[Indicator]:
         """Enabled indicators of enabled definitions in the order of ids, without their stamps.
 
-        Streamed from one snapshot of the store: bounded memory, and writers go on meanwhile. Indicators
-        of one definition share one object. Valid times are for the matcher to judge, at event time.
+        Streamed from one snapshot of the store, while writers go on. Indicators of one definition share one
+        object. Valid times are for the matcher to judge, at event time.
         """
         with self._reading() as scope:
             yield from indicators.matchable(scope)
@@ -271,12 +288,9 @@ class TenantStore:
         """Add those that the definition does not have yet, in batches of one transaction each.
 
         Yields the checkpoint after every batch that is on disk; the last one is `finished`. `key` names
-        the input (a digest of the file's content and of what was asked of it). `position` tells how far the
-        reader of `new` has come when a batch is full (default: `start` plus rows consumed). To resume,
-        begin the reader at `import_state(definition_id, key).position` and give that as `start`: the
-        counts then go on. What is in already is known by type, function and canonical value and is
-        skipped, so a wrong or absent checkpoint costs time only. Memory: one batch.
-
+        the input (its content and what was asked of it). `position` tells how far the reader of `new` has
+        come when a batch is full (default: `start` plus rows consumed). To resume, begin the reader at
+        `import_state(definition_id, key).position`, the `start`. What is in already is skipped.
         QuotaExceeded keeps the batches before; NotFound where the definition is not there (any more).
         """
         with self._database.bulk() as begin:
@@ -309,8 +323,10 @@ class TenantStore:
         new = list(found)
         if not new:
             return Recorded(0, (), (), ())
-        with self._writing() as scope:
-            return alerts.record(scope, self.uid, new, self.quotas.alerts_per_hour)
+        limit = self.quotas.alerts_per_hour
+        return self.allow_lists.recording(
+            lambda scope, over: alerts.record(scope, self.uid, new, limit, over)
+        )
 
     def alerts(
         self,
@@ -335,12 +351,7 @@ class TenantStore:
             return alerts.by_id(scope, self.uid, ids)
 
     def detections(
-        self,
-        alert_id: str | None = None,
-        *,
-        raises: bool | None = None,
-        after: int = 0,
-        limit: int = PAGE,
+        self, alert_id: str | None = None, *, raises: bool | None = None, after: int = 0, limit: int = PAGE
     ) -> list[tuple[int, Detection]]:
         """A page of detections with their row numbers, of one alert or of all, silent ones too."""
         with self._reading() as scope:
@@ -349,10 +360,7 @@ class TenantStore:
     # Work on alerts
 
     def change_alert(self, number_or_id: int | str, changes: AlertChanges, by: str) -> Alert:
-        """Set status, classification, determination or assigned_to; NotFound, InvalidValue for others.
-
-        `changes` may be a function, as in `change_definition`. What changes is in the history.
-        """
+        """Set status, classification, determination or assigned_to, otherwise as `change_definition`."""
         with self._writing() as scope:
             before = alerts.one(scope, self.uid, number_or_id)
             after = casework.change(scope, before, changes, by)
@@ -427,7 +435,6 @@ class TenantStore:
             return audit.page(scope, after, limit)
 
     # Queries; each is InputError after QUERY_SECONDS
-
     def select(self, entity: Entity, query: Query, within: Within | None = None) -> Page[Any]:
         """What a query of `odata` selects of a set, in its order: of the whole set, or within one entity."""
         with self._querying() as scope:

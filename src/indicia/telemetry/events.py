@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,9 @@ _OPENED_BY_NAME = frozenset({"xml", "json"})
 _BY_LINE = frozenset({"text", "command", "xml", "json"})
 """Meanings that look for mentions, none of which goes over the end of a line."""
 _SHAPES = 4096
+MARK = b"indicia-"
+_MARK = re.compile(rb"indicia-[0-9a-f]{32}")
+"""As `store.messages` makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +259,21 @@ def facts(
 ) -> Facts:
     """Identity, time and machine of a record; `text` is the line that it was read from, if any."""
     if isinstance(value, bytes):
-        return Facts(families.line_id(value), None, TimeNote.MISSING, None, ())
+        return Facts(families.line_id(value), None, TimeNote.MISSING, None, (), _marks(value))
     time, note = _time(value, schema)
     if text is not None:
         found = families.line_id(text)
     else:
         found = families.event_id(schema.family, value, schema.parts, schema.own, schema.without, source.stem)
-    return Facts(found, time, note, _machine(value, schema), _endpoints(value, schema))
+    ends = _endpoints(value, schema)
+    return Facts(
+        found, time, note, _machine(value, schema), ends, _marks(repr(value).encode(errors="replace"))
+    )
+
+
+def _marks(text: bytes) -> tuple[str, ...]:
+    """However a message of an output came to be an event, its id stands in it as it was."""
+    return tuple({one.decode() for one in _MARK.findall(text)}) if MARK in text else ()
 
 
 def _time(value: Mapping[str, Any], schema: Schema) -> tuple[datetime | None, TimeNote | None]:

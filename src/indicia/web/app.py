@@ -54,7 +54,7 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
         *events.routes(),
         _First(api),
         *_states(store, live),
-        _metrics_route(metrics, credentials),
+        _metrics_route(metrics, credentials, store),
         openapi.route(),
         siem.Pull(gate).route(),
         *TokenEndpoint(grants, issuer).routes(),
@@ -98,11 +98,15 @@ def _state(status: str, code: int) -> Response:
     return Response(content, code, headers, media_type="application/json")
 
 
-def _metrics_route(metrics: Metrics, credentials: Credentials) -> Route:
+def _metrics_route(metrics: Metrics, credentials: Credentials, store: Store) -> Route:
+    def text() -> str:
+        return metrics.text([one for tenant in store.sending() for one in tenant.outbox.backlogs()])
+
     async def answer(request: Request) -> Response:
         """GET /metrics"""
         await run_in_threadpool(credentials.admit, request, ADMINS)
-        return Response(metrics.text(), headers={"Cache-Control": "no-store", "Content-Type": MEDIA_TYPE})
+        content = await run_in_threadpool(text)
+        return Response(content, headers={"Cache-Control": "no-store", "Content-Type": MEDIA_TYPE})
 
     return Route("/metrics", answer)
 

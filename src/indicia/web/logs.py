@@ -45,15 +45,25 @@ class Json(logging.Formatter):
         return json.dumps(shown, ensure_ascii=True)
 
 
+class _Stderr(logging.Handler):
+    """Writes to whatever stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line."""
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            self.handleError(record)
+
+
 def begin(form: str) -> None:
     """Log in a form from now on, in this process and those that it forks. InputError where there is none."""
     if form not in FORMS:
         raise InputError(f"must be {' or '.join(FORMS)}, not {form[:40]!r}", place="log")
     root, as_json = logging.getLogger(), form == "json"
-    for old in [handler for handler in root.handlers if getattr(handler, "name", None) == "indicia"]:
+    for old in [handler for handler in root.handlers if isinstance(handler, _Stderr)]:
         root.removeHandler(old)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.name = "indicia"
+    handler = _Stderr()
     handler.setFormatter(Json() if as_json else logging.Formatter("%(message)s"))
     root.addHandler(handler)
     REQUESTS.setLevel(logging.INFO if as_json else logging.WARNING)

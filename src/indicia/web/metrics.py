@@ -15,8 +15,10 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 
 from indicia.live.intake import Taken
+from indicia.messages import Backlog
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, float("inf"))
@@ -116,9 +118,9 @@ class Metrics:
         self._row[self._places["indicia_index_generation"]] = generation
         self._row[self._places[_LAG]] = current_at
 
-    def text(self) -> str:
-        """All of it, of all workers."""
-        return "\n".join(self._lines()) + "\n"
+    def text(self, backlogs: Sequence[Backlog] = ()) -> str:
+        """All of it, of all workers, and what the store says of outputs."""
+        return "\n".join((*self._lines(), *_of_outputs(backlogs))) + "\n"
 
     def _lines(self) -> Iterator[str]:
         for name, told in COUNTERS.items():
@@ -154,6 +156,20 @@ class Metrics:
 
     def _sum(self, place: int) -> str:
         return _spelt(sum(row[place] for row in self._board.rows()))
+
+
+def _of_outputs(backlogs: Sequence[Backlog]) -> Iterator[str]:
+    """By number, which says nothing of whose an output is."""
+    now = datetime.now(UTC)
+    lags = [max(0.0, (now - one.oldest).total_seconds()) if one.oldest else 0.0 for one in backlogs]
+    for name, told, values in (
+        ("indicia_output_backlog", "Messages that wait to be sent.", [one.waiting for one in backlogs]),
+        ("indicia_output_lag_seconds", "How long the oldest message has waited.", lags),
+        ("indicia_output_dead", "Messages that were given up and are kept.", [one.dead for one in backlogs]),
+    ):
+        yield from _head(name, told, "gauge")
+        for one, value in zip(backlogs, values, strict=True):
+            yield f'{name}{{output="{one.output_id}"}} {_spelt(round(value, 3))}'
 
 
 def _head(name: str, told: str, kind: str) -> Sequence[str]:

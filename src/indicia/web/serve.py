@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +20,8 @@ from starlette.applications import Starlette
 from indicia.auth import certificates
 from indicia.auth.certificates import Certificates
 from indicia.errors import InputError, StoreError
+from indicia.live import courier
+from indicia.model import Actor
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web import app
@@ -30,7 +33,13 @@ GRACE_SECONDS = 30
 KEEP_ALIVE_SECONDS = 60
 PURGE_SECONDS = 1.0
 """How often it is looked whether there is something to remove."""
+RETENTION_SECONDS = 3600.0
+"""How often what is too old is removed."""
+RETENTION_FIRST = 60.0
+"""How long after the start that is done first."""
 LOG = logging.getLogger("indicia.web")
+RETAINER = Actor("Indicia")
+"""Who removes it."""
 IDLE_SECONDS = 1.0
 """How long a client may take to agree to the end of its connection."""
 
@@ -86,23 +95,35 @@ def attend(
     threading.Thread(target=live.preload, name="preload", daemon=True).start()
     try:
         # One worker of a service is enough for it.
-        with _purging(store) if crew.number == 0 else nullcontext():
+        with _beside(store, settings.home) if crew.number == 0 else nullcontext():
             server.run(sockets=[listening])
     finally:
         app.close(application)
 
 
 @contextmanager
+def _beside(store: Store, home: Path) -> Iterator[None]:
+    """Meanwhile remove what is deleted, and deliver what outputs are to be sent."""
+    with _purging(store), courier.delivering(store, home):
+        yield
+
+
+@contextmanager
 def _purging(store: Store) -> Iterator[None]:
     """Meanwhile, in a thread, remove what is deleted and only hidden, by this process or another."""
     stopped = threading.Event()
-    thread = threading.Thread(target=_purge, args=(store, stopped), name="purge", daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=work, args=(store, stopped), name=work.__name__, daemon=True)
+        for work in (_purge, _retain)
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stopped.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def _purge(store: Store, stopped: threading.Event) -> None:
@@ -116,6 +137,19 @@ def _purge(store: Store, stopped: threading.Event) -> None:
             more = False
         # Half of the time is left to others who write.
         wait = max(time.monotonic() - begin, 0.01) if more else PURGE_SECONDS
+
+
+def _retain(store: Store, stopped: threading.Event) -> None:
+    wait = RETENTION_FIRST
+    while not stopped.wait(wait):
+        wait = RETENTION_SECONDS
+        try:
+            for tenant in store.tenants():
+                for _ in store.tenant(tenant.uid).acting(RETAINER).retention.run():
+                    if stopped.wait(0.01):  # others write meanwhile
+                        return
+        except StoreError as error:
+            LOG.warning("what is too old is not removed yet: %s", error)
 
 
 class _Server(uvicorn.Server):
