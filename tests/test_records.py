@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -170,7 +171,6 @@ def test_what_json_holds(data: bytes, value: object) -> None:
         b'{"a":"x\0y"}',
         b"{'a':1}",
         b'{"a":1,}',
-        b'{"a":' + b"1" * 5000 + b"}",
     ],
 )
 def test_what_json_does_not_allow(data: bytes) -> None:
@@ -191,10 +191,10 @@ def test_what_is_nested_too_deeply_is_malformed(depth: int, bracket: bytes) -> N
     assert len(found) + len(faults) == 2
 
 
-def test_numbers_too_long_for_a_number_do_no_harm() -> None:
-    found, faults = load(b'{"a":1' + b"0" * 100_000 + b'}\n{"b":1}')
-    assert [record.value for record in found] == [{"b": 1}]
-    assert [line for line, _ in faults] == [1]
+def test_a_number_too_long_for_a_number_hides_no_event() -> None:
+    found, faults = load(b'{"a":1' + b"0" * 100_000 + b',"c":"d"}\n{"b":1}')
+    assert [record.value for record in found] == [{"a": math.inf, "c": "d"}, {"b": 1}]
+    assert faults == []
 
 
 # Zeek

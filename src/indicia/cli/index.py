@@ -89,6 +89,8 @@ def _before(output: Path) -> int:
     from indicia.errors import InputError
     from indicia.match.index import MAGIC, Index
 
+    if output.exists() and not output.is_file():
+        raise InputError("is no regular file; name another", place=str(output))
     try:
         if not output.exists() or output.stat().st_size == 0:
             return 0

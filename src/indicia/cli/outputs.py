@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from indicia.cli import nouns
-from indicia.cli.show import as_json, moment, stamp, table
+from indicia.cli.show import as_json, harmless, moment, safe, stamp, table
 from indicia.feeds.csv import escape
 from indicia.model import Severity
 
@@ -73,7 +73,7 @@ def _ndjson(file: TextIO) -> Each:
             line = encode(noun).decode()
         except UnicodeEncodeError:  # an unpaired surrogate, which only the API lets in
             line = json.dumps(noun, ensure_ascii=False, separators=(",", ":"))
-        file.write(line + "\n")
+        file.write(harmless(line) + "\n")
 
     return each
 
@@ -97,7 +97,8 @@ def _csv(file: TextIO, *, header: bool) -> Each:
 def csv_rows(file: TextIO) -> Callable[[Iterable[object]], None]:
     """What writes rows of CSV; a cell that a spreadsheet would run gets an apostrophe before it."""
     writer = csv.writer(_LineFeeds(file), lineterminator="\r\n")
-    return lambda row: writer.writerow([_cell(value) for value in row])
+    shown = safe if file.isatty() else str
+    return lambda row: writer.writerow([shown(_cell(value)) for value in row])
 
 
 def rows_writer(output: str, file: TextIO, columns: Sequence[str]) -> Callable[[Iterable[object]], None]:

@@ -69,6 +69,8 @@ def journal_of(save: Path) -> Path:
 
 def _look(save: Path, options: Options) -> None:
     """Nothing of somebody's is overwritten unasked."""
+    if save.is_symlink():
+        raise InputError("is a symbolic link; name the file itself", place=str(save))
     if save.is_dir():
         raise InputError("is a folder; name a file", place=str(save))
     if save.exists() and not save.is_file():
@@ -146,7 +148,8 @@ def _opened(save: Path, journal: Journal | None) -> Iterator[io.TextIOWrapper]:
     """The file, cut back to what the journal says that counts."""
     place = journal.place if journal is not None else 0
     try:
-        descriptor = os.open(save, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(save, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        os.fchmod(descriptor, 0o600)  # one that is replaced may have been open to others
         if os.fstat(descriptor).st_size < place:
             os.close(descriptor)
             raise InputError(

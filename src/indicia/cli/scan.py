@@ -129,18 +129,36 @@ def command(session: Session, /, json_asked: bool, **given: object) -> int:
     Exit code: 0 nothing raised, 1 something raised, 2 wrong usage or input, files that cannot be read,
     break off, are damaged in part or were rewritten meanwhile, or malformed lines with --strict.
     """
-    from indicia import telemetry
     from indicia.cli import saving
     from indicia.cli.scanned import Run
 
     options = Options(**given | {"output": _output(given)})  # type: ignore[arg-type]
     _check(options)
-    sources = telemetry.sources(options.paths)
+    sources = _sources(options)
     with (
         matching.against(session, options, parse_all=_parse_all(options, sources)) as against,
         saving.kept(session, options, against) as kept,
     ):
         return Run(options, sources, against, kept, json_asked=json_asked).run()
+
+
+def _sources(options: Options) -> list[Source]:
+    """What is read. InputError where what is saved would overwrite it."""
+    from indicia import telemetry
+    from indicia.errors import InputError
+
+    found = telemetry.sources(options.paths)
+    if options.save is None or not options.save.exists():
+        return found
+    for given in (*options.paths, options.indicators, options.index):
+        if given is not None and Path(given).exists() and options.save.samefile(given):
+            raise InputError("is read by this very scan; save to another file", place=str(options.save))
+    # In a folder that is scanned it is what an earlier scan saved, and no log.
+    return [one for one in found if one.path is None or not _same(one.path, options.save)]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
 
 
 def _output(given: dict[str, object]) -> object:

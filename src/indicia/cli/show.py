@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import click
 
 T = TypeVar("T")
-_HARMFUL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
-)
+_OBEYED = "\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb"
+_HARMFUL = re.compile(f"[\x00-\x1f{_OBEYED}]")
+_HARMFUL_IN_JSON = re.compile(f"[{_OBEYED}]")
 COLUMN = 60
 """Characters that a column of a table has at the most."""
 
@@ -54,7 +54,12 @@ def moment(time: datetime | None) -> str:
 
 def as_json(value: Any, *, indent: int | None = 2) -> str:
     """JSON in UTF-8; times in UTC with Z, enums by their names."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
+    return harmless(json.dumps(value, default=_plain, ensure_ascii=False, indent=indent))
+
+
+def harmless(text: str) -> str:
+    """JSON as it was, with escapes in place of what a terminal would obey or show in another order."""
+    return _HARMFUL_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:

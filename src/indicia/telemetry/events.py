@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from indicia.errors import InputError, MissingExtra
+from indicia.errors import InputError, InvalidValue, MissingExtra
 from indicia.identity import lower
 from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
 from indicia.telemetry import columns, families, texts
-from indicia.telemetry.lines import WHOLE, Selection, Sieve
+from indicia.telemetry.lines import WHOLE, Report, Selection, Sieve
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, read
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
@@ -72,7 +72,7 @@ def events(
     try:
         with source.open(progress) as stream:
             found = read(stream, report, selection, source.part, feeds)
-            yield from _events(found, source, named, selection)
+            yield from _events(found, source, named, selection, report)
     except MissingExtra as error:
         error.place = source.name
         raise
@@ -86,19 +86,27 @@ def of_table(
     As `events` otherwise; `source` only names it. Raises InputError where the schema is not known.
     """
     records = (Record(number, row) for number, row in columns.of_table(table, selection))
-    yield from _events(records, source, _named(schema), selection)
+    yield from _events(records, source, _named(schema), selection, lambda _line, _reason: None)
 
 
 def _events(
-    records: Iterable[Record], source: Source, named: Schema | None, selection: Selection | None
+    records: Iterable[Record],
+    source: Source,
+    named: Schema | None,
+    selection: Selection | None,
+    report: Report,
 ) -> Iterator[Event]:
     recogniser, sieve = Recogniser(), selection.sieve if selection is not None else None
     for record in records:
+        understood, schema = record, named
         if isinstance(record.value, bytes) and (text := _understood(record.value, named)) is not None:
-            understood = Record(record.line, text.fields, record.value)
-            yield event(understood, source, schemas()[text.schema], sieve)
+            understood, schema = Record(record.line, text.fields, record.value), schemas()[text.schema]
+        try:
+            made = event(understood, source, schema or recogniser.schema(understood.value), sieve)
+        except InvalidValue as error:  # of an event that was not looked at whole, nothing is said
+            report(record.line, error.message)
         else:
-            yield event(record, source, named or recogniser.schema(record.value), sieve)
+            yield made
 
 
 def _understood(line: bytes, named: Schema | None) -> texts.Text | None:
@@ -195,7 +203,7 @@ class _Finder:
             if value and value != "-":
                 self.leaf(value, plain, shown, opened, depth)
         elif depth > _DEPTH:
-            return
+            raise InvalidValue(f"nested more than {_DEPTH} levels deep")
         elif isinstance(value, dict):
             above, over = f"{plain}." if plain else "", f"{shown}." if shown else ""
             self._members(value, above, over, opened, depth + 1)

@@ -35,6 +35,7 @@ _FOREIGN = {
     b"PARE": "an encrypted Parquet file: decrypt it first",
 }
 _decode = msgspec.json.Decoder().decode
+_DIGITS = 400
 
 Value = dict[str, Any]
 
@@ -204,12 +205,17 @@ def decode(data: bytes | str) -> Any:
         pass
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
     try:
-        return _without_surrogates(json.loads(text, parse_constant=_refuse))
+        return _without_surrogates(json.loads(text, parse_constant=_refuse, parse_int=_integer))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         what = error.msg.removesuffix(" starting at").removesuffix(" at")
         raise ValueError(f"not valid JSON: {what} at character {error.pos}") from None
+
+
+def _integer(digits: str) -> int | float:
+    """Beyond what a double holds it is infinite, as `1e999` is; Python reads no more than 4,300 digits."""
+    return int(digits) if len(digits) < _DIGITS else float(digits)
 
 
 def _refuse(constant: str) -> NoReturn:
