@@ -192,6 +192,7 @@ MEMBERS = st.sampled_from(
 )
 
 
+@pytest.mark.full
 @QUIET
 @given(METHODS, SHAPES | WIRE, st.none() | WIRE, st.binary() | VALUES | st.dictionaries(MEMBERS, VALUES))
 def test_whatever_is_asked_is_answered(
@@ -202,6 +203,7 @@ def test_whatever_is_asked_is_answered(
     _sane(api(method, target, content))
 
 
+@pytest.mark.full
 @QUIET
 @given(st.dictionaries(MEMBERS, VALUES, max_size=3), st.booleans())
 def test_whatever_a_nearly_good_body_holds_is_answered(

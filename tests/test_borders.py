@@ -156,6 +156,7 @@ def sources(folder: Path, data: bytes) -> telemetry.Source:
     return telemetry.sources([str(path)])[0]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("form", FORMS)
 @given(data=st.data(), encoding=ENCODINGS, size=st.integers(1, 900), block=st.integers(1, 700))
 @settings(QUIET, max_examples=max(EXAMPLES // 10, 20))

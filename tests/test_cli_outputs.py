@@ -113,6 +113,7 @@ def test_what_is_refused(shell: Shell) -> None:
     assert "restore it, or set the secret anew" in shell("outputs", "test", "x", code=USAGE).err
 
 
+@pytest.mark.full
 def test_who_delivers_goes_on_until_it_is_asked_to_end(shell: Shell) -> None:
     path = shell.folder / "alerts.ndjson"
     shell("outputs", "add", "lines", f"file://{path}")

@@ -71,6 +71,7 @@ def test_an_import_on_a_terminal_shows_a_bar(shell: Shell, terminal: tuple[int, 
     assert "━".encode() in text
 
 
+@pytest.mark.full
 def test_a_scan_on_a_terminal_shows_a_bar_with_its_figures(shell: Shell, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     shell.write("list.csv", "type,value\nDomainName,evil.example\n")

@@ -121,6 +121,7 @@ def test_what_columns_hold_is_as_in_json() -> None:
     }
 
 
+@pytest.mark.full
 def test_many_rows_in_every_container(tmp_path: Path, index: Index) -> None:
     chance = random.Random(3)
     names = [DOMAIN if chance.random() < 0.05 else f"h{n}.example.net" for n in range(COUNT)]

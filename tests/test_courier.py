@@ -299,6 +299,7 @@ def test_bulk_failures_are_sent_again_alone(own: TenantStore) -> None:
     assert count(own, "Delivered") == 3
 
 
+@pytest.mark.full
 def test_a_slow_receiver_keeps_no_other_waiting(own: TenantStore, tmp_path: Path) -> None:
     path = tmp_path / "alerts.ndjson"
     with web(slowly(0.5)) as server:
@@ -315,6 +316,7 @@ def test_a_slow_receiver_keeps_no_other_waiting(own: TenantStore, tmp_path: Path
             thread.join()
 
 
+@pytest.mark.full
 def test_what_was_acknowledged_is_noted_when_the_store_is_free_again(
     own: TenantStore, tmp_path: Path
 ) -> None:

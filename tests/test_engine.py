@@ -290,6 +290,7 @@ def found_in(line: bytes, matcher: Matcher, sieve: Sieve | None = None) -> list[
     return detect(event(Record(1, value), SOURCE, RECOGNISER.schema(value), sieve), matcher)
 
 
+@pytest.mark.full
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(lines(), min_size=1, max_size=6))
 def test_no_line_with_a_hit_is_passed_over(opened: dict[str, Index], block: Sequence[bytes]) -> None:

@@ -227,6 +227,7 @@ def test_a_definition_that_is_enabled_again_is_met_again(tmp_path: Path) -> None
         assert found.definition.enabled
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not BUILT, reason="the C extension was not built")
 def test_many_changes_become_a_new_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with small(monkeypatch, 10), opened(tmp_path / "indicia.db") as tenant:

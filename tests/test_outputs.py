@@ -113,6 +113,7 @@ def dripping(at_once: bytes = b"") -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.full
 def test_a_receiver_that_is_slow_or_drips_is_hung_up_on() -> None:
     with web(slowly(0.6)) as server:
         (said,) = sent(hook(server.url, seconds=0.2))
