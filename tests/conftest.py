@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from browser import _served, portal
 from service import Access, Client, Local, add_access, local
 
 ROOT = Path(__file__).resolve().parent.parent
+__all__ = ["_served", "portal"]
 LOOPBACK = ("127.", "::1", "localhost")
 
 # The same examples in each run, so that a change is judged by what it changes; to look for what nobody has

@@ -91,6 +91,8 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
+    """Every Set-Cookie."""
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -153,7 +155,8 @@ class Local:
 
         await self.application(scope, receive, send)
         answer = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return Reply(sent[0]["status"], answer, b"".join(part.get("body", b"") for part in sent[1:]))
+        cookies = tuple(value.decode() for name, value in sent[0]["headers"] if name == b"set-cookie")
+        return Reply(sent[0]["status"], answer, b"".join(part.get("body", b"") for part in sent[1:]), cookies)
 
     def token(self, access: Access) -> str:
         """An access token by the v1 endpoint."""

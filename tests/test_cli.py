@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sqlite3
 import stat
@@ -330,7 +331,8 @@ def test_serve_says_when_it_is_ready_and_stops_at_sigterm(shell: Shell) -> None:
     finally:
         process.terminate()
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, b"", b"")
+    assert (process.returncode, out) == (0, b"")
+    assert re.fullmatch(rb"default has no administrator\. .*: https://[\d.:]+/portal/link/[\w-]{43}\n", err)
 
 
 # definitions

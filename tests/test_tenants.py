@@ -35,6 +35,7 @@ from indicia.store import (
     Outbox,
     Position,
     Receipt,
+    Role,
     Store,
     TenantStore,
     Upload,
@@ -43,6 +44,7 @@ from indicia.store import (
     tables,
 )
 from indicia.store.allow import AllowLists
+from indicia.store.members import Members
 from indicia.store.retention import Retention
 from indicia.store.scope import Scope
 from stored import add, definition, detection, everything, indicator, sound, url
@@ -71,8 +73,8 @@ RUNNERS = {
     "driver_connection",
 }
 """What runs one."""
-BUILDING = {"scope.py", "directory.py"}
-"""Where statements may be made: with the tenant, and to find the tenant."""
+BUILDING = {"scope.py", "directory.py", "people.py"}
+"""Where statements may be made: with the tenant, to find the tenant, and about people, who have several."""
 RUNNING = BUILDING | {"engine.py", "migrate.py", "inspection.py"}
 """Where they may run; the last three read versions and set pragmas."""
 MODULES = {
@@ -151,7 +153,7 @@ def test_no_table_makes_its_own_statements() -> None:
 
 def test_every_table_is_a_tenants_or_says_why_not() -> None:
     others = {table.name for table in tables.METADATA.tables.values()} - {t.name for t in tables.OF_TENANTS}
-    assert others == {"tenants", "signing_keys"}
+    assert others == {"tenants", "signing_keys", "people"}
 
 
 def test_a_reference_between_tables_of_tenants_holds_the_tenant() -> None:
@@ -221,12 +223,22 @@ class Two:
     suppression_id: int
     output_id: int
     message: Message
+    person_uid: str
+    link_id: int
 
 
 def certificate(digit: str) -> Certificate:
     """One as it comes from its file."""
     now = datetime.now(UTC)
     return Certificate(0, digit * 40, digit * 64, "PEM", "CN=x", now, now, now + LATER, None)
+
+
+def person(store: Store, tenant: TenantStore) -> tuple[Any, ...]:
+    """An administrator who is signed in, and a link that can be used."""
+    tenant.members.invite(f"first {tenant.uid}", Role.ADMINISTRATOR, "", LATER)
+    found, _ = store.people.begin(f"first {tenant.uid}", tenant.uid, "password", Actor())
+    store.people.sign_in(found.uid, tenant.tenant, f"token {tenant.uid}", AHEAD, Actor())
+    return found.uid, tenant.members.invite(f"next {tenant.uid}", Role.READER, tenant.uid, LATER).id
 
 
 def furnish(tenant: TenantStore) -> tuple[Any, ...]:
@@ -260,7 +272,8 @@ def two(tmp_path: Path) -> Iterator[Two]:
     with Store.open(url(path)) as store:
         mine, theirs = (store.tenant(store.add_tenant(name).uid) for name in ("mine", "theirs"))
         furnish(mine)
-        yield Two(path, store, mine, theirs, *furnish(theirs))
+        person(store, mine)
+        yield Two(path, store, mine, theirs, *furnish(theirs), *person(store, theirs))
     sound(path)
 
 
@@ -353,6 +366,14 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
     "outbox.settle": lambda two: two.mine.outbox.settle(two.output_id, said(two), AHEAD),
     "outbox.replay": lambda two: two.mine.outbox.replay("one", "x", message_id=two.message.id),
+    "members.one": lambda two: two.mine.members.one(two.person_uid),
+    "members.change_role": lambda two: two.mine.members.change_role(two.person_uid, Role.READER),
+    "members.disable": lambda two: two.mine.members.disable(two.person_uid),
+    "members.enable": lambda two: two.mine.members.enable(two.person_uid),
+    "members.remove": lambda two: two.mine.members.remove(two.person_uid),
+    "members.sessions": lambda two: two.mine.members.sessions(two.person_uid),
+    "members.reset": lambda two: two.mine.members.reset("reset", two.person_uid, LATER),
+    "members.revoke_link": lambda two: two.mine.members.revoke_link(two.link_id),
     "add_secret": lambda two: two.mine.add_secret(two.client_id, "h", "x"),
     "revoke_secret": lambda two: two.mine.revoke_secret(two.client_id, two.secret_id),
     "revoke_application": lambda two: two.mine.revoke_application(two.client_id),
@@ -399,6 +420,10 @@ OWN: dict[str, Callable[[Two], object]] = {
     "outbox.trial": lambda two: two.mine.outbox.trial(),
     "outbox.backlogs": lambda two: two.mine.outbox.backlogs(),
     "outbox.drop_old": lambda two: two.mine.outbox.drop_old(datetime(2200, 1, 1, tzinfo=UTC)),
+    "members.all": lambda two: two.mine.members.all(),
+    "members.has_administrator": lambda two: two.mine.members.has_administrator(),
+    "members.invite": lambda two: two.mine.members.invite("new", Role.READER, "x", LATER),
+    "members.links": lambda two: two.mine.members.links(),
     "allow_lists.all": lambda two: two.mine.allow_lists.all(),
     "allow_lists.put": lambda two: two.mine.allow_lists.put(AllowList("known"), [KNOWN], "x"),
     "allow_lists.allowance": lambda two: two.mine.allow_lists.allowance().known(
@@ -415,7 +440,12 @@ OWN: dict[str, Callable[[Two], object]] = {
 
 def test_every_method_is_tried() -> None:
     methods = {name for name, value in vars(TenantStore).items() if callable(value) and name[0] != "_"}
-    for name, part in (("allow_lists", AllowLists), ("retention", Retention), ("outbox", Outbox)):
+    for name, part in (
+        ("allow_lists", AllowLists),
+        ("retention", Retention),
+        ("outbox", Outbox),
+        ("members", Members),
+    ):
         methods |= {f"{name}.{one}" for one, value in vars(part).items() if callable(value) and one[0] != "_"}
     assert ATTACKS.keys() | OWN.keys() == methods
 

@@ -141,6 +141,7 @@ class Through(StrEnum):
     COMMAND_LINE = "CommandLine"
     PROGRAM = "Program"
     """Code that opened the store itself."""
+    PORTAL = "Portal"
 
 
 class AuditAction(StrEnum):
@@ -154,6 +155,8 @@ class AuditAction(StrEnum):
     IMPORT = "Import"
     COMMENT = "Comment"
     REVOKE = "Revoke"
+    SIGN_IN = "SignIn"
+    SIGN_OUT = "SignOut"
 
 
 class Role(_Word):

@@ -12,6 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("max_body_bytes", int, "largest request body that the service reads, in bytes"),
     ("max_event_bytes", int, "largest batch of events, also after decompression, in bytes"),
     ("token_seconds", int, "how long an access token holds, in seconds"),
+    ("public_url", str, "URL by which browsers reach the portal through a proxy; empty: `host` and `port`"),
+    ("session_idle_seconds", int, "how long somebody who does nothing stays signed in to the portal"),
+    ("session_seconds", int, "how long anybody stays signed in to the portal"),
     ("quota_definitions", int, "alert definitions a tenant may have"),
     ("quota_indicators", int, "indicators a tenant may have"),
     ("quota_patterns", int, "indicators a tenant may have with StartWith, EndWith or Contains"),
@@ -48,6 +52,9 @@ class Settings:
     max_body_bytes: int = 64 * 1024 * 1024
     max_event_bytes: int = 1024 * 1024 * 1024
     token_seconds: int = 3599
+    public_url: str = ""
+    session_idle_seconds: int = 3600
+    session_seconds: int = 12 * 3600
     quota_definitions: int = 10_000
     quota_indicators: int = 10_000_000
     quota_patterns: int = 1_000_000
@@ -60,6 +67,21 @@ class Settings:
         """Scheme, host and port as clients reach them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def portal_url(self) -> str:
+        """Scheme, host and port as browsers reach them."""
+        return self.public_url.rstrip("/") or self.base_url
+
+    @property
+    def session_idle(self) -> timedelta:
+        """`session_idle_seconds` as a span."""
+        return timedelta(seconds=self.session_idle_seconds)
+
+    @property
+    def session_length(self) -> timedelta:
+        """`session_seconds` as a span."""
+        return timedelta(seconds=self.session_seconds)
 
     @property
     def database_url(self) -> str:

@@ -36,10 +36,10 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def admit(self, client_id: str, address: str) -> None:
-        """Raise TooManyRequests, with the seconds to wait, where the pair has failed too often."""
+    def admit(self, client_id: str, address: str, most: int = FAILURES) -> None:
+        """Raise TooManyRequests, with the seconds to wait, where the pair has failed `most` times."""
         now, kept = self._clock(), self._counts.find(_mark(client_id, address))
-        if kept and _number(kept) >= FAILURES and now < kept.rank:
+        if kept and _number(kept) >= most and now < kept.rank:
             wait = max(1, math.ceil(kept.rank - now))
             raise TooManyRequests(
                 f"Too many failed attempts of this client from this address; try again in {wait} seconds.",

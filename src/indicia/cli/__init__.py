@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "allow": ("indicia.cli.allow:group", "Allow-lists: values that are known to be harmless."),
     "retention": ("indicia.cli.retention:group", "Retention: how long what is recorded is kept."),
     "audit": ("indicia.cli.audit:group", "The audit log: who changed what."),
+    "admin": (
+        "indicia.cli.admin:group",
+        "Administrators of the portal: a link to become one, a lost password.",
+    ),
     "clients": ("indicia.cli.clients:group", "Applications that use the API, and their secrets."),
     "keys": ("indicia.cli.keys:group", "Keys that sign access tokens: list, rotate."),
     "doctor": ("indicia.cli.doctor:command", "Say what works on this machine and what is missing."),

@@ -47,6 +47,7 @@ def command(
     A further init makes a further tenant. The secret is shown nowhere but in FILE, and is valid for two
     years; `indicia clients secret` makes another one.
     """
+    from indicia.cli import admin
     from indicia.cli.access import SaveFile
 
     with SaveFile(save, overwrite=overwrite) as file:
@@ -55,12 +56,14 @@ def command(
             made = store.add_tenant(_free_name(store) if tenant is None else tenant)
             own = store.tenant(made.uid).acting(session.actor)
             access = _access(settings, store, own)
+            link = admin.link(settings, own)
         file.write(as_json(access) + "\n")
     if json_asked and str(save) != "-":
         shown = {name: value for name, value in access.items() if name != "client_secret"}
         click.echo(as_json({"tenant": own.name, "saved": str(save), **shown}))
     where = "on stdout" if str(save) == "-" else f"in {save}"
     say(f"Tenant {own.name} is ready; its access is {where}. Next: indicia serve")
+    say(f"Whoever opens this first administers it in the portal: {link}")
 
 
 def _home(session: Session, host: str | None, port: int | None) -> Settings:

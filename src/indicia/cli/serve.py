@@ -46,6 +46,7 @@ def command(session: Session, /, insecure: bool, allow_slow: bool, json_asked: b
     One line on stdout says that clients can connect, with --workers to all processes; one that dies is
     replaced. SIGTERM and Ctrl-C end the service when the requests that run are answered.
     """
+    from indicia.cli import admin
     from indicia.errors import InputError
     from indicia.match.kernel import BUILT
     from indicia.store import inspection
@@ -74,6 +75,7 @@ def command(session: Session, /, insecure: bool, allow_slow: bool, json_asked: b
 
     def announce(line: str) -> None:
         click.echo(as_json({"ready": True, "url": settings.base_url}, indent=None) if json_asked else line)
+        admin.offer(session, settings)
 
     logs.begin(settings.log)
     if settings.workers != 1:

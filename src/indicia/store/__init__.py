@@ -8,25 +8,34 @@
 `purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `messages`, `audit`,
 `clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
 for, `allow` the allow-lists, `retention` says how long what is recorded is kept;
+`members` who may sign in to a tenant, `people` who signs in at all;
 `tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
 and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.changes import News, Position, Standing
+from indicia.store.members import Members
 from indicia.store.nouns import (
     Application,
     Certificate,
     Counts,
     Holder,
     ImportState,
+    Link,
+    Member,
+    Person,
     Recorded,
     Redeemed,
     RefreshToken,
+    Role,
     Secret,
+    Session,
     SigningKey,
     Tenant,
+    Visitor,
 )
 from indicia.store.outbox import Outbox
+from indicia.store.people import People
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
 from indicia.store.retention import Limit, What
@@ -41,15 +50,22 @@ __all__ = [
     "Holder",
     "ImportState",
     "Limit",
+    "Link",
+    "Member",
+    "Members",
     "News",
     "Outbox",
     "Page",
+    "People",
+    "Person",
     "Position",
     "Receipt",
     "Recorded",
     "Redeemed",
     "RefreshToken",
+    "Role",
     "Secret",
+    "Session",
     "SigningKey",
     "Standing",
     "Store",
@@ -57,6 +73,7 @@ __all__ = [
     "TenantStore",
     "Upload",
     "Uploaded",
+    "Visitor",
     "What",
     "Within",
 ]

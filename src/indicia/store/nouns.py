@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 from typing import Literal
 
 from indicia.model import Alert
@@ -162,3 +163,96 @@ class Recorded:
     def new_alerts(self) -> int:
         """How many alerts were opened."""
         return len(self.opened)
+
+
+class Role(IntEnum):
+    """What a person may do in a tenant; each may all that those below it may."""
+
+    READER = 1
+    """Look at everything but settings."""
+    ANALYST = 2
+    """Work on alerts, definitions and indicators."""
+    ADMINISTRATOR = 3
+    """Change settings and members, too."""
+
+    @property
+    def word(self) -> str:
+        """As people read it and the store keeps it: `Reader`."""
+        return self.name.capitalize()
+
+    @classmethod
+    def of(cls, word: str) -> Role:
+        """The role of a word; KeyError where there is none."""
+        return cls[word.upper()]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who signs in, apart from any tenant."""
+
+    uid: str
+    """UUID in lower case."""
+    name: str
+    created_at: datetime
+    issuer: str | None
+    """Where the person signs on, if not here by a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person in one tenant."""
+
+    uid: str
+    """The person's."""
+    name: str
+    role: Role
+    created_at: datetime
+    """Since when it is a member."""
+    created_by: str
+    disabled_at: datetime | None = None
+    issuer: str | None = None
+    """Where the person signs on, if not here by a password."""
+    seen_at: datetime | None = None
+    """When a session of the person in this tenant was last used; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody being signed in. Its token is in the browser alone, the store has a digest."""
+
+    id: int
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+    """Latest end, however much it is used."""
+    address: str
+    agent: str
+    """What the browser calls itself."""
+    tenant: str
+    """The tenant's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Whom a session's token stands for, at this moment."""
+
+    session: Session
+    person: Member
+    tenant: Tenant
+    tenants: tuple[Tenant, ...]
+    """Every tenant that the person may change to, this one too, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A one-time link: whoever opens it becomes a member, or sets the password of `person_uid` anew."""
+
+    id: int
+    tenant: Tenant
+    role: Role
+    name: str
+    """Whom it is for, as whoever made it wrote."""
+    person_uid: str | None
+    created_at: datetime
+    created_by: str
+    expires_at: datetime

@@ -32,7 +32,19 @@ from indicia.model import (
     Silenced,
     TimeNote,
 )
-from indicia.store.nouns import Application, Certificate, ImportState, Secret, SigningKey, Tenant
+from indicia.store.nouns import (
+    Application,
+    Certificate,
+    ImportState,
+    Link,
+    Member,
+    Person,
+    Secret,
+    Session,
+    SigningKey,
+    Tenant,
+)
+from indicia.store.nouns import Role as MemberRole
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -449,4 +461,50 @@ def import_state(row: Row[Any]) -> ImportState:
         finished=bool(row.finished),
         started_at=when(row.started_at),
         last_modified_at=when(row.last_modified_at),
+    )
+
+
+def person(row: Row[Any]) -> Person:
+    """A row of `people`."""
+    return Person(uid=row.uid, name=row.name, created_at=when(row.created_at), issuer=row.issuer)
+
+
+def member(row: Row[Any], seen_at: int | None = None) -> Member:
+    """A row of `members` with `uid`, `name` and `issuer` of its person."""
+    return Member(
+        uid=row.uid,
+        name=row.name,
+        role=MemberRole.of(row.role),
+        created_at=when(row.created_at),
+        created_by=row.created_by,
+        disabled_at=when_or_none(row.disabled_at),
+        issuer=row.issuer,
+        seen_at=when_or_none(seen_at),
+    )
+
+
+def session(row: Row[Any], tenant: str) -> Session:
+    """A row of `sessions`."""
+    return Session(
+        id=row.id,
+        created_at=when(row.created_at),
+        seen_at=when(row.seen_at),
+        expires_at=when(row.expires_at),
+        address=row.address,
+        agent=row.agent,
+        tenant=tenant,
+    )
+
+
+def link(row: Row[Any], tenant: Tenant, person_uid: str | None) -> Link:
+    """A row of `links`."""
+    return Link(
+        id=row.id,
+        tenant=tenant,
+        role=MemberRole.of(row.role),
+        name=row.name,
+        person_uid=person_uid,
+        created_at=when(row.created_at),
+        created_by=row.created_by,
+        expires_at=when(row.expires_at),
     )

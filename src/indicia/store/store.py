@@ -11,6 +11,7 @@ from indicia.model import Quotas
 from indicia.store import directory, migrate, purges
 from indicia.store.engine import BUSY_SECONDS, Database
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
+from indicia.store.people import People
 from indicia.store.scope import Scope
 from indicia.store.tenant import TenantStore
 
@@ -75,6 +76,11 @@ class Store:
         with self._database.reading() as connection:
             found = directory.tenant(connection, uid_or_name)
         return TenantStore(self._database, found, self.quotas)
+
+    @property
+    def people(self) -> People:
+        """Who signs in to the portal."""
+        return People(self._database)
 
     def sending(self) -> list[TenantStore]:
         """The store as those tenants see it that have outputs."""

@@ -14,47 +14,20 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
 
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-METADATA = MetaData(naming_convention=NAMING)
+from indicia.store.accounts import links, members, people, sessions
+from indicia.store.columns import METADATA, Identity
+from indicia.store.columns import number as _id
+from indicia.store.columns import stamps as _stamps
+from indicia.store.columns import tenant as _tenant
+from indicia.store.columns import time as _time
 
-Identity = BigInteger().with_variant(Integer(), "sqlite")
-"""SQLite numbers rows itself only where the type is exactly INTEGER."""
-
-
-def _id() -> Column[int]:
-    return Column("id", Identity, primary_key=True, autoincrement=True)
-
-
-def _tenant() -> Column[int]:
-    return Column("tenant_id", Identity, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False)
-
-
-def _time(name: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=nullable)
-
-
-def _stamps() -> tuple[Column[int], Column[str], Column[int], Column[str]]:
-    """Who made the row and who changed it last; null until the first change (contract)."""
-    return (
-        _time("created_at"),
-        Column("created_by", Text, nullable=False),
-        _time("last_modified_at", nullable=True),
-        Column("last_modified_by", Text),
-    )
+__all__ = ["METADATA", "links", "members", "people", "sessions"]
 
 
 def _definition_columns() -> tuple[Column[str] | Column[bool] | Column[int] | Column[str | None], ...]:

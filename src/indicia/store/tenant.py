@@ -51,6 +51,7 @@ from indicia.store.changes import News, Position, Standing
 from indicia.store.definitions import Changes as DefinitionChanges
 from indicia.store.engine import Database
 from indicia.store.indicators import Changes as IndicatorChanges
+from indicia.store.members import Members
 from indicia.store.nouns import (
     Application,
     Certificate,
@@ -63,6 +64,7 @@ from indicia.store.nouns import (
     Tenant,
 )
 from indicia.store.outbox import Outbox
+from indicia.store.parts import Part
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
 from indicia.store.retention import Retention
@@ -109,20 +111,14 @@ class TenantStore:
         """The tenant's name."""
         return self.tenant.name
 
-    @property
-    def allow_lists(self) -> AllowLists:
-        """Values that are known to be harmless."""
-        return AllowLists(self._database, self.tenant, self.actor)
-
-    @property
-    def retention(self) -> Retention:
-        """For how long what is recorded is kept."""
-        return Retention(self._database, self.tenant, self.actor)
-
-    @property
-    def outbox(self) -> Outbox:
-        """Outputs, and what waits for them."""
-        return Outbox(self._database, self.tenant, self.actor)
+    allow_lists = Part(AllowLists)
+    """Values that are known to be harmless."""
+    retention = Part(Retention)
+    """For how long what is recorded is kept."""
+    outbox = Part(Outbox)
+    """Outputs, and what waits for them."""
+    members = Part(Members)
+    """Who may sign in to it, and as what."""
 
     # Alert definitions
 

@@ -3,6 +3,7 @@
 app        the application: which path goes where
 serve      the process: socket, TLS, signals
 api/       the TI API: the route table, and its handlers by noun
+portal/    the pages for people
 token      the token endpoints; grants: who is given a token; refusals: how a no is worded
 discovery  what clients discover about the token endpoints
 siem       detections as SIEM tools pull them

@@ -17,7 +17,7 @@ from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.settings import Settings
 from indicia.store import Store
-from indicia.web import openapi, siem
+from indicia.web import openapi, portal, siem
 from indicia.web.api.dispatch import TABLE, TiApi
 from indicia.web.credentials import Credentials
 from indicia.web.crew import Crew
@@ -50,6 +50,7 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
     live = Followings(store, settings.database_url, settings.home, metrics.following)
     events = Events(gate, live, settings.max_event_bytes, metrics)
     api = Waiting(TiApi(settings, gate), gate, live)
+    door = portal.door(settings, store, crew.sign_ins, live, grants)
     routes = [
         *events.routes(),
         _First(api),
@@ -57,12 +58,15 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
         _metrics_route(metrics, credentials, store),
         openapi.route(),
         siem.Pull(gate).route(),
+        *door.routes(),
         *TokenEndpoint(grants, issuer).routes(),
         *Discovery(grants, issuer).routes(),
         *Shippers(events, credentials, live, settings.max_body_bytes).routes(),
     ]
     templates = {route.endpoint: route.path for route in reversed(routes) if isinstance(route, Route)}
-    metrics.name([*templates.values(), *(group(f"/{paths.VERSION}/{shape}") for shape in TABLE)])
+    metrics.name(
+        [*templates.values(), *door.templates(), *(group(f"/{paths.VERSION}/{shape}") for shape in TABLE)]
+    )
     traced = Middleware(Traced, metrics=metrics, routes=templates)
     application = Starlette(routes=routes, middleware=[traced, Middleware(Guard)])
     application.router.redirect_slashes = False

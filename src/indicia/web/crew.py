@@ -15,5 +15,7 @@ class Crew:
 
     board: Board = field(default_factory=Board)
     attempts: Attempts = field(default_factory=Attempts)
+    sign_ins: Attempts = field(default_factory=Attempts)
+    """Of people; `attempts` are those of applications."""
     assertions: Assertions = field(default_factory=Assertions)
     number: int = 0

@@ -41,7 +41,7 @@ GAUGES = {
 }
 OTHER = "other"
 """The route of requests that no route is for."""
-_ROW = 4096
+_ROW = 8192
 _CELL = 8
 _LAG = "indicia_index_lag_seconds"
 

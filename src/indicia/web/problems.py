@@ -39,11 +39,16 @@ def answer(fault: IndiciaError, headers: dict[str, str] | None = None) -> Respon
         extra["Retry-After"] = str(fault.retry_after)
     if isinstance(fault, Unauthorized):
         extra["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-    body = odata.encode(odata.error(fault, _message(fault)))
+    body = odata.encode(odata.error(fault, _instead(fault)))
     return Response(body, fault.status, extra, media_type="application/json; charset=utf-8")
 
 
-def _message(fault: IndiciaError) -> str | None:
+def told(fault: IndiciaError) -> str:
+    """What somebody outside is told of a fault."""
+    return _instead(fault) or fault.message
+
+
+def _instead(fault: IndiciaError) -> str | None:
     """What is told instead of the message; where files are is nothing for clients."""
     if not isinstance(fault, StoreError):
         return None

@@ -1,0 +1,33 @@
+"""The portal: pages for people, below `/portal`.
+
+Each area is a module with its own table of pages; PAGES is all of them, in order: the portal's route table.
+`door` decides who may open a page, `visit` is what its handler is given, `rendering` makes HTML of a
+template, `signing` is the way in, `forms` and `tokens` are what is sent and what proves it. docs/portal.md
+tells how to add a page.
+"""
+
+from __future__ import annotations
+
+from indicia.auth.attempts import Attempts
+from indicia.live import Followings
+from indicia.settings import Settings
+from indicia.store import Store
+from indicia.web.grants import Grants
+from indicia.web.portal import account, signing
+from indicia.web.portal.door import Door
+from indicia.web.portal.pages import Page
+from indicia.web.portal.rendering import Renderer
+from indicia.web.portal.tokens import Cookies
+from indicia.web.portal.visit import Portal
+
+PAGES: tuple[Page, ...] = (
+    *signing.PAGES,
+    *account.PAGES,
+)
+OPEN_PAGES = signing.OPEN_PAGES
+
+
+def door(settings: Settings, store: Store, attempts: Attempts, live: Followings, grants: Grants) -> Door:
+    """The portal of a service; `attempts` are those of people."""
+    cookies = Cookies(secure=settings.portal_url.startswith("https:"))
+    return Door(Portal(store, settings, Renderer(), cookies, attempts, live, grants), PAGES, OPEN_PAGES)

@@ -1,0 +1,120 @@
+"""What a form sends, read within limits: fields into memory, files into a spool on disk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from indicia.errors import InputError, TooLarge, WrongMediaType
+from indicia.web import intake
+
+URLENCODED = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+FIELDS = 10_000
+"""Fields of a form: boxes of a list can be ticked by the hundred."""
+FILES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A file that a form has sent; it is gone when the request is answered."""
+
+    name: str
+    """As the browser calls it: what somebody wrote, never a path to be opened."""
+    content: BinaryIO
+    size: int
+
+
+@dataclass(slots=True)
+class Form:
+    """The fields and files of a request; an empty one for a GET."""
+
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    files: Sequence[tuple[str, Sent]] = ()
+
+    def one(self, name: str, default: str = "") -> str:
+        """The first value of a field, as it was written; `default` where there is none."""
+        values = self.fields.get(name)
+        return values[0] if values else default
+
+    def many(self, name: str) -> list[str]:
+        """Every value of a field, as of boxes that are ticked."""
+        return list(self.fields.get(name, ()))
+
+    def has(self, name: str) -> bool:
+        """Whether the field was sent: of a box, whether it is ticked."""
+        return name in self.fields
+
+    def file(self, name: str) -> Sent | None:
+        """The file of a field; None where none was chosen."""
+        return next((sent for given, sent in self.files if given == name and sent.name), None)
+
+    def close(self) -> None:
+        """Give the spool back."""
+        for _, sent in self.files:
+            sent.content.close()
+
+
+async def read(request: Request, limit: int) -> Form:
+    """The form of a request. TooLarge beyond `limit` bytes; InputError, WrongMediaType."""
+    kind = intake.media_type(request)
+    if kind == MULTIPART:
+        return await _multipart(request, limit)
+    body = await intake.body(request, limit)
+    if not body:
+        return Form()
+    if kind != URLENCODED:
+        raise WrongMediaType(f"a form is {URLENCODED} or {MULTIPART}, not {kind[:80] or 'of no type'}")
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS)
+    except ValueError:
+        raise InputError(f"the form is not UTF-8, or has more than {FIELDS} fields") from None
+    return Form(_grouped(pairs))
+
+
+async def _multipart(request: Request, limit: int) -> Form:
+    parser = MultiPartParser(
+        request.headers, _bounded(request, limit), max_files=FILES, max_fields=FIELDS, max_part_size=limit
+    )
+    try:
+        parsed = await parser.parse()
+    except MultiPartException as error:
+        raise InputError(f"the form cannot be read: {error.message}") from None
+    pairs = [(name, value) for name, value in parsed.multi_items() if isinstance(value, str)]
+    files = [
+        (name, Sent(value.filename or "", value.file, value.size or 0))
+        for name, value in parsed.multi_items()
+        if isinstance(value, UploadFile)
+    ]
+    return Form(_grouped(pairs), files)
+
+
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; TooLarge as soon as it is known to be longer."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
+        raise too_large(limit)
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        yield part
+
+
+def too_large(limit: int) -> TooLarge:
+    """What is said of a form beyond its limit."""
+    return TooLarge(f"what was sent is larger than {limit // 1024:,} KiB; send it in smaller parts")
+
+
+def _grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return fields
