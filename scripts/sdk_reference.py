@@ -15,6 +15,7 @@ from typing import Any
 
 from indicia.client import (
     Alert,
+    AlertComment,
     AlertDefinition,
     Client,
     Condition,
@@ -52,7 +53,7 @@ def _lines() -> Iterator[str]:
             found = method.__func__ if isinstance(method, classmethod) else method
             yield f"- `{name}{_signature(found)}`  "
             yield f"  {_told(found)}"
-    for entity in (AlertDefinition, Indicator, Alert, Detection):
+    for entity in (AlertDefinition, Indicator, Alert, AlertComment, Detection):
         yield from _entity(entity)
     yield from ("", "## Conditions", "")
     kind: Any

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from indicia.errors import InputError, NotSupported
 from indicia.odata import literals, options, parse
-from indicia.odata.entities import Entity, Kind, Navigation, Property
+from indicia.odata.shapes import Entity, Kind, Navigation, Property
 
 INTEGERS = frozenset({"Age", "Amount", "Cost", "ID", "ItemID", "OrderID", "Population", "Price"}) | frozenset(
     {"Quantity", "Rating", "Revenue", "Size", "SumAmount", "TaxRate"}

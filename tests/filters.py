@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from indicia import model, values
 from indicia.errors import InvalidValue
 from indicia.model import AlertDefinition, Indicator
-from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity, Kind
+from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
+from indicia.odata.shapes import Entity, Kind
 from indicia.store import TenantStore
 
 TEXTS = [

@@ -25,7 +25,7 @@ from indicia.model import (
     Role,
     Severity,
 )
-from indicia.odata.entities import Entity
+from indicia.odata.shapes import Entity
 from indicia.odata.tree import Query
 from indicia.store import Store, TenantStore, queries
 

@@ -40,6 +40,9 @@ def furnish(service: Local, name: str) -> Client:
         )
         for row in range(3):
             api.add_indicator(owner, Type="DomainName", Value=f"h{row}.{name}.example", Source=name)
+    api("POST", "Outputs", {"Name": name, "Target": "syslog+udp://127.0.0.1:9"})
+    known = api("POST", "AllowLists", {"Name": name, "Comment": name}).json()["Id"]
+    api("POST", f"AllowLists({known})/Entries", {"Kind": "Hostname", "Value": f"{name}.example"})
     for found in tenant.indicators():
         tenant.record([detection(found, tenant.uid, found.id, machine=name)])
     for alert in tenant.alerts()[:2]:

@@ -297,7 +297,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", ["AlertDefinitions", "IndicatorsOfCompromise", "Alerts", "Detections"])
+@pytest.mark.parametrize(
+    "name", ["AlertDefinitions", "IndicatorsOfCompromise", "Alerts", "AlertComments", "Detections"]
+)
 def test_the_fields_are_those_of_the_service(name: str) -> None:
     served = entities.BY_SET[name]
     ours: dict[str, type[Any]] = {
@@ -305,6 +307,7 @@ def test_the_fields_are_those_of_the_service(name: str) -> None:
         nouns.INDICATORS: Indicator,
         nouns.ALERTS: sdk.Alert,
         nouns.DETECTIONS: sdk.Detection,
+        "AlertComments": sdk.AlertComment,
     }
     table = ours[name].table()
     assert table.keys() == {item.name for item in served.properties}

@@ -12,8 +12,10 @@ import pytest
 
 from indicia.client import (
     AlertDefinition,
+    AlertStatus,
     AsyncClient,
     Category,
+    Classification,
     Client,
     Details,
     Indicator,
@@ -25,11 +27,12 @@ from indicia.client import (
 from indicia.client.session import Retries, Session
 from indicia.client.uploads import INDICATOR_UPLOAD, Way, upload
 from indicia.client.wire import Answer, Lost, Request, Steps, Wait
-from indicia.errors import BadAnswer, InvalidValue, PreconditionFailed, QuotaExceeded, UploadStopped
+from indicia.errors import BadAnswer, InvalidValue, NotFound, PreconditionFailed, QuotaExceeded, UploadStopped
 from indicia.model import BULK_LIMIT, Quotas
 from indicia.settings import Settings
 from indicia.store import Store
 from service import Process, add_access, running
+from stored import detection
 
 DEFINITION = AlertDefinition(name="mine", title="Seen", severity=Severity.HIGH, category=Category.MALWARE)
 
@@ -106,6 +109,41 @@ def test_an_indicator_is_changed_moved_and_deleted_only_as_it_was_read(client: C
     assert (kept.enabled, kept.definition_id) == (False, second)
     client.delete_indicator(made.id, if_match=kept)
     assert client.count_indicators() == 0
+
+
+def test_an_alert_is_worked_on(client: Client, process: Process, details: Details) -> None:
+    owner = client.add_definition(DEFINITION).id
+    client.add_indicator(name(owner, "evil.example"))
+    with Store.open(f"sqlite:///{process.home / 'indicia.db'}") as store:
+        tenant = store.tenant(details.authorization_url.split("/")[3])
+        tenant.record([detection(tenant.indicators()[0], tenant.uid)])
+    (listed,) = client.alerts()
+    read = client.alert(listed.id)
+    assert (read, listed.etag) == (listed, "")
+    done = client.change_alert(
+        read.id, if_match=read, status=AlertStatus.RESOLVED, classification=Classification.FALSE_POSITIVE
+    )
+    assert (done.status, done.classification) == (AlertStatus.RESOLVED, Classification.FALSE_POSITIVE)
+    assert done.resolved_at is not None
+    assert done.etag not in ("", read.etag)
+    with pytest.raises(PreconditionFailed):
+        client.change_alert(read.id, if_match=read, assigned_to="ann@contoso.example")
+    assert client.change_alert(read.id, assigned_to="ann").assigned_to == "ann"
+    assert client.change_alert(read.id, assigned_to=None).assigned_to is None
+    with pytest.raises(InvalidValue, match="these can: assigned_to, classification, determination, status"):
+        client.change_alert(read.id, title="x")  # type: ignore[call-arg]
+    first = client.add_comment(read.id, "Ask the owner ✓")
+    assert (first.text, first.alert_id, first.created_by) == (
+        "Ask the owner ✓",
+        read.alert_id,
+        details.client_id,
+    )
+    client.add_comment(read.id, "x")
+    assert [one.text for one in client.comments(read.id)] == ["Ask the owner ✓", "x"]
+    with pytest.raises(InvalidValue, match="must not be empty"):
+        client.add_comment(read.id, " ")
+    with pytest.raises(NotFound):
+        client.add_comment(999_999, "x")
 
 
 def test_what_has_no_version_is_refused_before_it_is_sent(client: Client) -> None:

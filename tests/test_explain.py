@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import shell as shells
 from indicia import values
+from indicia.allow import AllowAction, Allowance, AllowList
 from indicia.cli.failure import USAGE
 from indicia.detect import detect
 from indicia.explain import HITS, Explanation, Reason, event_of_value, explain, places_of
@@ -116,6 +117,34 @@ def test_what_the_index_does_not_hold() -> None:
     assert explained(DNS, EVIL, compiled=False).reason is Reason.NOT_IN_INDEX
 
 
+@pytest.mark.parametrize(
+    ("action", "reason", "says"),
+    [
+        (AllowAction.ANNOTATE, Reason.HIT, "known to ours: Hostname evil.example, which only annotates"),
+        (AllowAction.SUPPRESS, Reason.HIT_ALLOWED, "which suppresses: it opens no alert"),
+    ],
+)
+def test_what_an_allow_list_does_to_a_hit(action: AllowAction, reason: Reason, says: str) -> None:
+    allowance = Allowance()
+    lists = (AllowList("ours", action=action, id=1), AllowList("wide", id=2))
+    allowance.add(lists[0], [("Hostname", "evil.example", None)])
+    allowance.add(lists[1], [("Hostname", "example", None)])
+    schema = RECOGNISER.schema(DNS)
+    made = event(Record(1, DNS), Source("a.log"), schema)
+    told = explain(made, EVIL, places=places_of(DNS, schema), allowance=allowance)
+    assert (told.reason, told.steps[-1].name, told.hit) == (reason, "allow", True)
+    assert says in told.steps[-1].says
+    assert "known also to wide: Hostname example" in told.steps[-1].says
+    assert [str(one) for one in told.known] == ["ours: Hostname evil.example", "wide: Hostname example"]
+    assert (reason is Reason.HIT_ALLOWED) == (not allowance.over(told.detection or fail()).raises)
+    other = explain(made, indicator("192.0.2.7", T.IP_ADDRESS), allowance=allowance)
+    assert (other.reason, other.known, other.steps[-1].name) == (Reason.HIT, (), "raises")
+
+
+def fail() -> NoReturn:
+    raise AssertionError("a hit has a detection")
+
+
 def test_it_says_what_would_help_and_what_else_is_in_the_way() -> None:
     told = explained(DNS, indicator("evil.example", enabled=False, expires_at=NOW))
     assert [step.reason for step in told.steps] == [
@@ -128,7 +157,7 @@ def test_every_reason_is_documented_and_has_a_case() -> None:
     text = (Path(__file__).resolve().parent.parent / "docs" / "explain.md").read_text("utf-8")
     rows = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
     assert rows == set(Reason)
-    others = {Reason.FIELD_NEVER, Reason.NOT_IN_INDEX, Reason.NO_INDICATOR}
+    others = {Reason.FIELD_NEVER, Reason.NOT_IN_INDEX, Reason.NO_INDICATOR, Reason.HIT_ALLOWED}
     assert {case[0] for case in CASES} | others == set(Reason)
 
 

@@ -21,8 +21,9 @@ from indicia import model, values
 from indicia.errors import IndiciaError, InputError, InvalidValue, NotSupported
 from indicia.model import AlertDefinition, Indicator
 from indicia.odata import functions, options, parse, skiptoken, tree
-from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity
+from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
 from indicia.odata.meaning import Meaning, Noun
+from indicia.odata.shapes import Entity
 from indicia.odata.tree import Query
 from indicia.store import Store, TenantStore, Within
 from stored import plan_of

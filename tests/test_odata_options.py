@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from indicia.errors import IndiciaError, InputError, InvalidValue, NotSupported
 from indicia.odata import format as odata
 from indicia.odata import options
-from indicia.odata.entities import ALERT_DEFINITION, Entity, Navigation
+from indicia.odata.entities import ALERT_DEFINITION
+from indicia.odata.shapes import Entity, Navigation
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ LATER = timedelta(days=1)
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 RESOLVED = {"status": AlertStatus.RESOLVED}
 KNOWN = AllowEntry(AllowKind.STRING, "host-9.example", IndicatorType.DOMAIN_NAME)
+OTHER = AllowEntry(AllowKind.HOSTNAME, "host-10.example")
 
 
 # The sources
@@ -225,6 +226,8 @@ class Two:
     message: Message
     person_uid: str
     link_id: int
+    list_id: int
+    entry_id: int
 
 
 def certificate(digit: str) -> Certificate:
@@ -262,7 +265,9 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     tenant.change_alert(alert.id, {"assigned_to": tenant.uid}, tenant.uid)
     silent = tenant.add_suppression(Suppression(tenant.uid, AHEAD, value=tenant.uid), tenant.uid)
     (waiting,) = tenant.outbox.waiting(output.id, 10)
-    return owner.id, found, alert, client, secret.id, kept.id, silent.id, output.id, waiting
+    (entry,) = tenant.allow_lists.entries(tenant.uid)
+    listed = (entry.list_id, entry.id)
+    return owner.id, found, alert, client, secret.id, kept.id, silent.id, output.id, waiting, *listed
 
 
 @pytest.fixture
@@ -360,7 +365,10 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "delete_suppression": lambda two: two.mine.delete_suppression(two.suppression_id),
     "allow_lists.one": lambda two: two.mine.allow_lists.one(two.theirs.uid),
     "allow_lists.entries": lambda two: two.mine.allow_lists.entries(two.theirs.uid),
-    "allow_lists.change": lambda two: two.mine.allow_lists.change(two.theirs.uid, {"enabled": False}, "x"),
+    "allow_lists.change": lambda two: two.mine.allow_lists.change(two.list_id, {"enabled": False}, "x"),
+    "allow_lists.add_entries": lambda two: two.mine.allow_lists.add_entries(two.list_id, [OTHER], "x"),
+    "allow_lists.delete_entry": lambda two: two.mine.allow_lists.delete_entry(two.entry_id, "x"),
+    "allow_lists.delete_entries": lambda two: two.mine.allow_lists.delete_entries(two.list_id, "x"),
     "allow_lists.delete": lambda two: two.mine.allow_lists.delete(two.theirs.uid),
     "allow_lists.preview": lambda two: two.mine.allow_lists.preview(two.theirs.uid, 30),
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
@@ -425,6 +433,7 @@ OWN: dict[str, Callable[[Two], object]] = {
     "members.invite": lambda two: two.mine.members.invite("new", Role.READER, "x", LATER),
     "members.links": lambda two: two.mine.members.links(),
     "allow_lists.all": lambda two: two.mine.allow_lists.all(),
+    "allow_lists.add": lambda two: two.mine.allow_lists.add(AllowList("new"), "x"),
     "allow_lists.put": lambda two: two.mine.allow_lists.put(AllowList("known"), [KNOWN], "x"),
     "allow_lists.allowance": lambda two: two.mine.allow_lists.allowance().known(
         IndicatorType.DOMAIN_NAME, "host-9.example"

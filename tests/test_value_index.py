@@ -10,7 +10,8 @@ import pytest
 from indicia import model, values
 from indicia.errors import InvalidValue
 from indicia.odata import parse, tree
-from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, Entity
+from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
+from indicia.odata.shapes import Entity
 from indicia.odata.tree import Query
 from indicia.store import Store, TenantStore
 from stored import add, indicator, plan_of, url

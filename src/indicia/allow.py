@@ -81,8 +81,13 @@ class AllowEntry:
     type: IndicatorType | None = None
     """Of a String, whose canonical form that is; None for the other kinds."""
     id: int = 0
+    list_id: int = 0
 
 
+PREVIEW_DAYS = 3650
+"""The most that a preview looks back."""
+PREVIEWED = 100
+"""Entries that a preview names."""
 NAMED = 10
 """Lists that a detection or an alert names."""
 SUBSTRING_MINIMUM = 4
@@ -420,6 +425,14 @@ class Effect:
         return silent
 
 
+class PreviewEntry(NamedTuple):
+    """An entry, and how many indicators and detections it knows."""
+
+    entry: str
+    indicators: int
+    detections: int
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What a list would do with what a tenant has."""
@@ -432,3 +445,11 @@ class Preview:
     alerts: int
     """Alerts all of whose detections in that time would be silent."""
     days: int
+
+    @property
+    def entries(self) -> tuple[PreviewEntry, ...]:
+        """Its entries that know something, those that know most first, PREVIEWED at the most."""
+        met, seen = self.indicators.entries, self.detections.entries
+        found = [PreviewEntry(one, met.get(one, 0), seen.get(one, 0)) for one in dict.fromkeys([*met, *seen])]
+        found.sort(key=lambda one: (-one.indicators - one.detections, one.entry))
+        return tuple(found[:PREVIEWED])

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from indicia.allow import Allowance, Known
 from indicia.detect import detect
 from indicia.match import ReferenceMatcher, in_force, keys
 from indicia.match.reference import meets
@@ -38,6 +39,7 @@ class Reason(StrEnum):
 
     HIT = "hit"
     HIT_SILENT = "hit-silent"
+    HIT_ALLOWED = "hit-allowed"
     INDICATOR_DISABLED = "indicator-disabled"
     DEFINITION_DISABLED = "definition-disabled"
     NOT_IN_INDEX = "not-in-index"
@@ -56,7 +58,7 @@ class Reason(StrEnum):
     """Of an event without any indicator in mind: none of all meets it."""
 
 
-HITS = frozenset({Reason.HIT, Reason.HIT_SILENT})
+HITS = frozenset({Reason.HIT, Reason.HIT_SILENT, Reason.HIT_ALLOWED})
 _FAILED = {
     DetectionFunction.EQUALS: Reason.NOT_EQUAL,
     DetectionFunction.SUBDOMAIN_OF: Reason.NOT_BELOW,
@@ -115,6 +117,8 @@ class Explanation:
     """All of them, those behind the decisive one too: they say what else is in the way."""
     detection: Detection | None
     """Of a hit, as `detect` makes it."""
+    known: tuple[Known, ...] = ()
+    """Of a hit that raises, the entries of allow-lists in force that know it, the one that decides first."""
 
     @property
     def hit(self) -> bool:
@@ -129,11 +133,12 @@ def explain(
     tenant: str = "",
     places: Sequence[Place] = (),
     compiled: bool = True,
+    allowance: Allowance | None = None,
 ) -> Explanation:
     """Every step of the match of the two.
 
     `places` are the texts of the event (`places_of`), by which a miss is told more exactly. `compiled`:
-    whether the index holds the indicator.
+    whether the index holds the indicator. `allowance`: the allow-lists in force, where there is a tenant.
     """
     met = tuple(one for one in event.observables if meets(indicator, one))
     steps = [
@@ -148,8 +153,13 @@ def explain(
         return Explanation(indicator, failed, tuple(steps), None)
     (detection,) = detect(event, ReferenceMatcher([indicator]), tenant)
     steps.append(_raises(detection, met))
-    reason = Reason.HIT if detection.raises else Reason.HIT_SILENT
-    return Explanation(indicator, reason, tuple(steps), detection)
+    if not detection.raises:
+        return Explanation(indicator, Reason.HIT_SILENT, tuple(steps), detection)
+    known = allowance.known_in(detection) if allowance else ()
+    if known:
+        steps.append(_allowed(known))
+    reason = Reason.HIT_ALLOWED if known and known[0].suppresses else Reason.HIT
+    return Explanation(indicator, reason, tuple(steps), detection, known)
 
 
 # The steps
@@ -267,6 +277,13 @@ def _raises(detection: Detection, met: tuple[Observable, ...]) -> Step:
         )
     what = "observed" if raising.role is Role.OBSERVED else "mentioned where a mention counts"
     return Step("raises", f"{what} in {_named(raising.path)}", seen=met)
+
+
+def _allowed(known: Sequence[Known]) -> Step:
+    first, *others = known
+    effect = "which suppresses: it opens no alert" if first.suppresses else "which only annotates"
+    more = f"; known also to {', '.join(map(str, others))}" if others else ""
+    return Step("allow", f"known to {first}, {effect}{more}")
 
 
 # What is explained

@@ -23,6 +23,13 @@ class Sent(StrEnum):
     """Somebody asked whether messages arrive."""
 
 
+UNLESS_SAID = (Sent.OPENED, Sent.REOPENED, Sent.CHANGED)
+"""What an output is sent."""
+TARGET_LIMIT = 2048
+"""Characters of a target, and of an option."""
+SECRET_LIMIT = 10_000
+
+
 class MessageState(StrEnum):
     """What became of a message."""
 
@@ -41,7 +48,7 @@ class Output:
     """Which of `outputs.KINDS` sends to it."""
     target: str
     """Where to, as it may be shown."""
-    sends: tuple[Sent, ...] = (Sent.OPENED, Sent.REOPENED, Sent.CHANGED)
+    sends: tuple[Sent, ...] = UNLESS_SAID
     options: Mapping[str, str] = field(default_factory=dict)
     sealed: str = field(default="", repr=False)
     """The whole target and its secret, which only the key of the home opens."""
@@ -63,6 +70,11 @@ class Output:
     delivered_at: datetime | None = None
     """When a message was acknowledged last."""
 
+    @property
+    def option_texts(self) -> tuple[str, ...]:
+        """Each option as `format=cef`."""
+        return tuple(f"{name}={text}" for name, text in sorted(self.options.items()))
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -81,6 +93,8 @@ class Message:
     """How often the receiver refused it."""
     done_at: datetime | None = None
     fault: str | None = None
+    output_id: int = 0
+    """Of the output that is sent it."""
 
 
 class Outcome(StrEnum):

@@ -277,15 +277,7 @@ def _show_preview(found: Preview) -> None:
             + f": {effect.annotated:,} annotated, {effect.suppressed:,} silent"
         )
     say(f"{counted(found.alerts, 'alert')} would not have been opened.")
-    both = dict(found.indicators.entries)
-    for entry, count in found.detections.entries.items():
-        both[entry] = both.get(entry, 0) + count
-    first_ones = sorted(both, key=lambda entry: (-both[entry], entry))[:SHOWN]
-    rows = (
-        (entry, found.indicators.entries.get(entry, 0), found.detections.entries.get(entry, 0))
-        for entry in first_ones
-    )
-    table(("entry", "indicators", "detections"), rows)
+    table(("entry", "indicators", "detections"), found.entries[:SHOWN])
 
 
 @group.command()

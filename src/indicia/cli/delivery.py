@@ -196,23 +196,19 @@ def _target(session: Session, own: TenantStore, name: str, given: Mapping[str, A
     """What is to be changed of target, options and secret."""
     from indicia.auth.sealing import Seal
     from indicia.live import targets
-    from indicia.outputs.given import Given
 
     if not (given["target"] or given["options"] or given["secret_file"]):
         return {}
-    seal, before = Seal(session.home), own.outbox.output(name)
-    # With both given the old ones need not be readable: that is how a lost key is got over.
-    whole = given["target"] and given["secret_file"]
-    was = Given("", before.options) if whole else targets.given(seal, own.uid, before)
-    options = {**was.options, **_options(given["options"])}
-    now = Given(
-        given["target"] or was.target,
+    before = own.outbox.output(name)
+    options = {**before.options, **_options(given["options"])}
+    made = targets.renewed(
+        Seal(session.home),
+        own.uid,
+        before,
+        given["target"],
         {key: value for key, value in options.items() if value},
-        _secret(given["secret_file"]) if given["secret_file"] else was.secret,
+        _secret(given["secret_file"]) if given["secret_file"] else None,
     )
-    made = targets.sealed(seal, own.uid, before, now)
-    if given["target"] and made.kind != before.kind:
-        raise click.UsageError(f"{name} is a {before.kind}; add another output for a {made.kind}")
     return {"target": made.target, "options": made.options, "sealed": made.sealed}
 
 

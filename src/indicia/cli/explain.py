@@ -76,7 +76,12 @@ def command(session: Session, /, what: str, json_asked: bool, **given: Any) -> N
         chosen = _chosen(found, subject.event, given["indicator"])
         explained = [
             explain(
-                subject.event, one, tenant=found.uid, places=subject.places, compiled=one not in found.absent
+                subject.event,
+                one,
+                tenant=found.uid,
+                places=subject.places,
+                compiled=one not in found.absent,
+                allowance=found.allowance,
             )
             for one in chosen
         ]
@@ -249,6 +254,10 @@ def _explained_json(one: Explanation) -> dict[str, Any]:
             "definition": found.definition.name,
         },
         "detection_id": one.detection.id if one.detection is not None and one.detection.event_id else None,
+        "allow_lists": [
+            {"list": known.list.name, "action": known.list.action, "kind": known.kind, "entry": known.entry}
+            for known in one.known
+        ],
         "steps": [
             {
                 "step": step.name,

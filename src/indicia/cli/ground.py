@@ -15,6 +15,7 @@ from indicia.match import ReferenceMatcher
 from indicia.model import IndicatorType
 
 if TYPE_CHECKING:
+    from indicia.allow import Allowance
     from indicia.cli.session import Session
     from indicia.match import Matcher
     from indicia.match.index import Index
@@ -46,6 +47,8 @@ class Ground:
     of_texts: Callable[[set[str]], Sequence[Indicator]]
     """Those whose value is one of these texts, or some of them."""
     uid: str = ""
+    allowance: Allowance | None = None
+    """The allow-lists in force, where there is a tenant."""
     absent: list[Indicator] = field(default_factory=list)
     """Of those that `named` gave, those that the index does not hold."""
 
@@ -161,6 +164,7 @@ def _of_store(tenant: TenantStore, index: Index | None) -> Ground:
         named,
         lambda texts: _select(tenant, texts),
         tenant.uid,
+        tenant.allow_lists.allowance(),
     )
 
 

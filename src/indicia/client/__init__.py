@@ -19,7 +19,7 @@ doing it twice is the same as once. Of the rest of the package this imports mode
 
 from indicia.client.details import Details
 from indicia.client.fields import Condition, Field, Order
-from indicia.client.nouns import Alert, AlertDefinition, Detection, Indicator
+from indicia.client.nouns import Alert, AlertComment, AlertDefinition, Detection, Indicator
 from indicia.client.session import Retries
 from indicia.client.transport import AsyncClient, Client
 from indicia.client.uploads import Position, Result
@@ -38,6 +38,7 @@ from indicia.model import (
 
 __all__ = [
     "Alert",
+    "AlertComment",
     "AlertDefinition",
     "AlertStatus",
     "AsyncClient",

@@ -33,6 +33,7 @@ DEFINITIONS = "AlertDefinitions"
 INDICATORS = "IndicatorsOfCompromise"
 ALERTS = "Alerts"
 DETECTIONS = "Detections"
+COMMENTS = "Comments"
 
 
 class Stamps(Fields):
@@ -114,6 +115,17 @@ class AlertFields(AsItWas):
     Detections = Many(DETECTIONS)
     Comments = Many("Comments")
     History = Many("History")
+
+
+class AlertCommentFields(Fields):
+    """The fields of AlertComment."""
+
+    Id = number("Id", "id", sent=False)
+    AlertId = Text("AlertId", "alert_id", sent=False)
+    CreatedAt = time("CreatedAt", "created_at", sent=False)
+    CreatedBy = Text("CreatedBy", "created_by", sent=False)
+    Alert = one(AlertFields, "Alert")
+    Text = Text("Text", "text")  # last, because it hides the class
 
 
 class DetectionFields(AsItWas):
@@ -230,6 +242,20 @@ class Alert(AlertFields):
     reopened_count: int = 0
     created_at: datetime | None = None
     last_modified_at: datetime | None = None
+    etag: str = dataclasses.field(default="", compare=False)
+    """Its version, as of an alert definition."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertComment(AlertCommentFields):
+    """What somebody wrote about an alert."""
+
+    id: int
+    alert_id: str
+    """The permanent id of the alert."""
+    text: str
+    created_at: datetime | None = None
+    created_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +328,15 @@ class IndicatorChanges(TypedDict, total=False):
     source: str | None
 
 
+class AlertChanges(TypedDict, total=False):
+    """What can be changed of an alert."""
+
+    status: AlertStatus
+    classification: Classification
+    determination: Determination
+    assigned_to: str | None
+
+
 def read(kind: type[N], raw: Any, **known: Any) -> N:
     """An entity of an answer; what it has beyond the known fields is passed over.
 
@@ -349,6 +384,16 @@ def definition_changes(changes: AlertDefinitionChanges) -> dict[str, Any]:
 def indicator_changes(changes: IndicatorChanges) -> dict[str, Any]:
     """The body of a PATCH. Raises InvalidValue for what cannot be changed."""
     return _changes(Indicator, changes)
+
+
+def alert_changes(changes: AlertChanges) -> dict[str, Any]:
+    """The body of a PATCH. Raises InvalidValue for what cannot be changed."""
+    return _changes(Alert, changes)
+
+
+def comment_body(text: str) -> dict[str, Any]:
+    """As the service takes it."""
+    return _body(AlertComment, {"text": text})
 
 
 def _changes(kind: type[Fields], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,13 @@ from indicia.client import nouns
 from indicia.client.fields import Condition, Field, Order, ordering
 from indicia.client.nouns import (
     ALERTS,
+    COMMENTS,
     DEFINITIONS,
     DETECTIONS,
     INDICATORS,
     Alert,
+    AlertChanges,
+    AlertComment,
     AlertDefinition,
     AlertDefinitionChanges,
     Detection,
@@ -241,7 +244,33 @@ def alerts(
 
 def alert(session: Session, id: int) -> Steps[Alert]:
     """One alert. Raises NotFound."""
-    return nouns.read(Alert, (yield from session.call("GET", session.link(f"{ALERTS}({id:d})"))))
+    url = session.link(f"{ALERTS}({id:d})")
+    return nouns.read(Alert, (yield from session.call("GET", url, headers=TOLD)))
+
+
+def change_alert(
+    session: Session, id: int, *, if_match: Alert | str | None = None, **changes: Unpack[AlertChanges]
+) -> Steps[Alert]:
+    """Work on an alert, as `change_alert(7, status=AlertStatus.RESOLVED)`; as it is then. Raises NotFound.
+
+    `if_match` as in `change_definition`; new detections change an alert, too.
+    """
+    body, headers = nouns.alert_changes(changes), _matching(if_match)
+    raw = yield from session.call("PATCH", session.link(f"{ALERTS}({id:d})"), body, headers=headers)
+    return nouns.read(Alert, raw)
+
+
+def comments(session: Session, alert_id: int) -> Listing[AlertComment]:
+    """What was written about the alert with that `id`, the oldest first."""
+    url = session.link(f"{ALERTS}({alert_id:d})/{COMMENTS}")
+    return Listing(session, url, lambda raw: nouns.read(AlertComment, raw))
+
+
+def add_comment(session: Session, alert_id: int, text: str) -> Steps[AlertComment]:
+    """Write something about an alert, which nobody changes afterwards. Raises NotFound, InvalidValue."""
+    url = session.link(f"{ALERTS}({alert_id:d})/{COMMENTS}")
+    raw = yield from session.call("POST", url, nouns.comment_body(text))
+    return nouns.read(AlertComment, raw)
 
 
 def count_alerts(session: Session, where: Condition | None = None) -> Steps[int]:
@@ -297,7 +326,7 @@ def _query(where: Condition | None, order: Keys, limit: int | None) -> dict[str,
     return query
 
 
-def _matching(if_match: AlertDefinition | Indicator | str | None) -> Mapping[str, str]:
+def _matching(if_match: AlertDefinition | Indicator | Alert | str | None) -> Mapping[str, str]:
     """The headers of a change. Raises InvalidValue for what is no ETag."""
     if if_match is None:
         return TOLD

@@ -25,14 +25,8 @@ from indicia.model import (
     IndicatorType,
 )
 from indicia.odata import literals, paths
-from indicia.odata.entities import (
-    ALERT_DEFINITION,
-    INDICATOR,
-    SPELLINGS,
-    Entity,
-    Kind,
-    Property,
-)
+from indicia.odata.entities import ALERT_DEFINITION, INDICATOR, SPELLINGS
+from indicia.odata.shapes import Entity, Kind, Property
 
 FAULT_LIMIT = 100
 """Faults that one answer lists."""
@@ -41,6 +35,8 @@ PART_LIMIT = 40 * BULK_LIMIT
 a body of brackets alone would need forty times its own."""
 UPSERT = "upsert"
 """The parameter of BulkUpload by which indicators that are there are changed (extension)."""
+LIST_LIMIT = 1000
+"""Elements of one property that is a collection."""
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 BIND = "AlertDefinition@odata.bind"
 _BOM = b"\xef\xbb\xbf"
@@ -141,15 +137,15 @@ def many(entity: Entity, rows: Sequence[Any], roots: frozenset[str]) -> list[Giv
     return given
 
 
-def bulk(entity: Entity, body: Any) -> Bulk:
-    """The parameters of BulkUpload."""
+def bulk(entity: Entity, body: Any, action: str = "BulkUpload") -> Bulk:
+    """The parameters of BulkUpload, or of another action that takes as many."""
     if not isinstance(body, dict):
         raise InputError(f'the body must be an object {{"{entity.bulk}": […]}}')
     known = {entity.bulk, UPSERT} if entity is INDICATOR else {entity.bulk}
     for name in body:
         if name not in known and "@" not in name:
             raise InvalidValue(
-                f"BulkUpload of {entity.set_name} has no parameter {name[:80]!r}, "
+                f"{action} of {entity.set_name} has no parameter {name[:80]!r}, "
                 f"only {', '.join(sorted(known))}",
                 target=name[:80],
             )
@@ -177,7 +173,7 @@ def _read(
     attributes: dict[str, Any] = {}
     prefix = f"{place}." if place else ""
     for name, raw in body.items():
-        described = entity.by_name.get(name)
+        described = entity.taken.get(name)
         if described is None:
             _other_member(entity, name, raw, prefix, faults)
         elif not described.server_set:
@@ -219,8 +215,9 @@ def _other_member(entity: Entity, name: str, raw: Any, prefix: str, faults: Faul
         raise NotSupported(
             f"related entities inside a body are not supported; bind with {BIND}", target=f"{prefix}{name}"
         )
-    near = next((known for known in entity.by_name if known.lower() == name.lower()), None)
-    hint = f"; did you mean {near}?" if near else f"; it has {', '.join(p.name for p in entity.properties)}"
+    near = next((known for known in entity.taken if known.lower() == name.lower()), None)
+    names = ", ".join(item.name for item in (*entity.properties, *entity.secret))
+    hint = f"; did you mean {near}?" if near else f"; it has {names}"
     faults.add(f"{prefix}{name[:80]}", f"{entity.name} has no property {name[:80]!r}{hint}")
 
 
@@ -305,6 +302,23 @@ def _member(described: Property, raw: Any) -> StrEnum:
     return found
 
 
+def _texts(described: Property, raw: Any) -> tuple[str, ...]:
+    one = _text if described.enum is None else _member
+    return tuple(dict.fromkeys(one(described, item) for item in _items(raw)))
+
+
+def _numbers(described: Property, raw: Any) -> tuple[int, ...]:
+    return tuple(sorted({_integer(described, item) for item in _items(raw)}))
+
+
+def _items(raw: Any) -> list[Any]:
+    if not isinstance(raw, list):
+        raise ValueError(f"must be a list, not {_shown(raw)}")
+    if len(raw) > LIST_LIMIT:
+        raise ValueError(f"has {len(raw)} elements; at most {LIST_LIMIT} are allowed")
+    return raw
+
+
 def _shown(raw: Any) -> str:
     """A value as an error shows it: short, and never a whole object."""
     if isinstance(raw, dict | list):
@@ -319,6 +333,8 @@ _PARSERS: Mapping[Kind, Callable[[Property, Any], Any]] = {
     Kind.BOOLEAN: _boolean,
     Kind.TIME: _time,
     Kind.ENUM: _member,
+    Kind.TEXTS: _texts,
+    Kind.NUMBERS: _numbers,
 }
 
 

@@ -5,142 +5,19 @@ A property that the published service did not have is marked `extension`; so is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
-from indicia import model
+from indicia import allow, messages, model
+from indicia.odata.records import ALLOW_KNOWN, ALLOW_PREVIEW, CHECK, OUTPUT_TEST, PREVIEW, REPLAY, SUPPRESS
+from indicia.odata.shapes import Action, Entity, Kind, Navigation, Property
 
 NAMESPACE = "Indicia"
 """Namespace of the types. Actions have their own, because published calls name it: `Actions.BulkUpload`."""
 ACTIONS_NAMESPACE = "Actions"
 WINDOW_MINIMUM = 60
 WINDOW_MAXIMUM = 31 * 86_400
-
-
-class Kind(StrEnum):
-    """Primitive types of OData, and ENUM for one of `ENUMS`."""
-
-    INT64 = "Edm.Int64"
-    STRING = "Edm.String"
-    BOOLEAN = "Edm.Boolean"
-    TIME = "Edm.DateTimeOffset"
-    ENUM = "enum"
-    TEXTS = "Collection(Edm.String)"
-
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """One structural property of an entity, and the attribute of the noun that holds it."""
-
-    name: str
-    attribute: str
-    """With dots where it is an attribute of an attribute."""
-    kind: Kind = Kind.STRING
-    enum: type[StrEnum] | None = None
-    limit: int | None = None
-    """Longest text, in characters."""
-    blank: bool = True
-    """Whether the empty text is a value."""
-    bounds: tuple[int, int] | None = None
-    nullable: bool = False
-    server_set: bool = False
-    """A value in a body is ignored: clients send back what they read."""
-    default: str | bool | int | None = None
-    """What an absent property means (null for a nullable one); None on one that is not: it is required."""
-    aliases: tuple[str, ...] = ()
-    """Other names that the published pages give it."""
-    extension: bool = False
-    column: str = ""
-    """Where the store keeps it, if not under the attribute's name; `snapshot.` before what is kept of the
-    definition as it was."""
-
-    def of(self, noun: object) -> Any:
-        """Its value in a noun."""
-        return attrgetter(self.attribute)(noun)
-
-    @property
-    def stored(self) -> str:
-        """Where the store keeps it."""
-        return self.column or self.attribute
-
-    @property
-    def required(self) -> bool:
-        """Whether a new entity must have it."""
-        return not (self.server_set or self.nullable) and self.default is None
-
-
-@dataclass(frozen=True, slots=True)
-class Navigation:
-    """A way from one entity to another."""
-
-    name: str
-    target: str
-    """Name of the target's entity set."""
-    many: bool
-    key: str = ""
-    """Where the store keeps what leads to the target, as `Property.stored`."""
-    target_key: str = "id"
-    """The column of the target that holds the same."""
-    key_of: str = "id"
-    """The attribute of the noun that is the same, with dots as in a property."""
-    attribute: str | None = None
-    """Attribute of the noun that holds the one target; None: the store is asked."""
-    nullable: bool = False
-    """Whether the one target may be gone, or was never there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An operation of the `Actions` namespace, bound to an entity or to a set of them."""
-
-    name: str
-    of_set: bool
-    parameter: str | None = None
-    """The parameter that holds a collection of the entity."""
-    switch: str | None = None
-    """A parameter that is true or, like an absent one, false (extension)."""
-    given: tuple[Property, ...] = ()
-    """Parameters of their own, as properties are; one with a default may be absent (extension)."""
-    gives: str = ""
-    """The entity of which it answers a collection, unless it is the one of `parameter`."""
-
-
-@dataclass(frozen=True, eq=False)
-class Entity:
-    """One entity type and its set."""
-
-    name: str
-    set_name: str
-    noun: type
-    properties: tuple[Property, ...]
-    navigations: tuple[Navigation, ...]
-    actions: tuple[Action, ...] = ()
-    bulk: str = ""
-    """The parameter of BulkUpload."""
-    editable: bool = False
-    """Whether one can be changed although there is no BulkUpload."""
-    extension: bool = False
-    by_name: Mapping[str, Property] = field(init=False)
-    required: tuple[Property, ...] = field(init=False)
-    key_of: Callable[[Any], int] = field(init=False)
-    """The key of a noun."""
-    values_of: Callable[[Any], tuple[Any, ...]] = field(init=False)
-    """The values of a noun's properties, in their order."""
-
-    def __post_init__(self) -> None:
-        names = {name: item for item in self.properties for name in (item.name, *item.aliases)}
-        object.__setattr__(self, "by_name", names)
-        object.__setattr__(self, "required", tuple(item for item in self.properties if item.required))
-        key = names.get("Id", self.properties[0])  # parameters of an action have no key
-        object.__setattr__(self, "key_of", attrgetter(key.attribute))
-        object.__setattr__(self, "values_of", attrgetter(*(item.attribute for item in self.properties)))
-
-    def navigation(self, name: str) -> Navigation | None:
-        """The navigation property of that name."""
-        return next((item for item in self.navigations if item.name == name), None)
 
 
 _STAMPS = (
@@ -259,13 +136,6 @@ _AS_IT_WAS = (
 )
 """The definition as it was when something matched; it may have been changed or deleted since."""
 
-SUPPRESS = (
-    Property("ByDefinition", "by_definition", Kind.BOOLEAN, default=True),
-    Property("ByMachine", "by_machine", Kind.BOOLEAN, default=True),
-    Property("ByValue", "by_value", Kind.BOOLEAN, default=True),
-    Property("EndsAt", "ends_at", Kind.TIME),
-    Property("Reason", "reason", limit=model.REASON_LIMIT, default=""),
-)
 SUPPRESS_ALERT = Entity("Suppress", "Suppress", model.SuppressAlert, SUPPRESS, ())
 """What the action of that name is given, read as an entity is."""
 
@@ -477,9 +347,150 @@ DETECTION = Entity(
     extension=True,
 )
 
+_LIST_STAMPS = (
+    _shown("CreatedAt", "created_at", Kind.TIME),
+    _shown("CreatedBy", "created_by"),
+    _shown("LastModifiedAt", "last_modified_at", Kind.TIME, nullable=True),
+    _shown("LastModifiedBy", "last_modified_by", nullable=True),
+)
+
+ALLOW_LIST = Entity(
+    name="AllowList",
+    set_name="AllowLists",
+    noun=allow.AllowList,
+    properties=(
+        _shown("Id", "id", Kind.INT64),
+        Property("Name", "name", limit=model.NAME_LIMIT, blank=False),
+        Property("Owner", "owner", limit=model.REASON_LIMIT, default=""),
+        Property("Comment", "comment", limit=model.REASON_LIMIT, default=""),
+        Property("Enabled", "enabled", Kind.BOOLEAN, default=False),
+        Property("Action", "action", Kind.ENUM, enum=allow.AllowAction, default=allow.AllowAction.ANNOTATE),
+        Property("Types", "types", Kind.TEXTS, enum=model.IndicatorType, default=()),
+        _shown("EntryCount", "entry_count", Kind.INT64),
+        _shown("SuppressedCount", "suppressed_count", Kind.INT64),
+        _shown("LastSuppressedAt", "last_suppressed_at", Kind.TIME, nullable=True),
+        *_LIST_STAMPS,
+    ),
+    navigations=(
+        Navigation("Entries", "AllowEntries", many=True, key="id", target_key="list_id", key_of="id"),
+        Navigation("Detections", "Detections", many=True, key="id", target_key="allow_list_id", key_of="id"),
+    ),
+    actions=(
+        Action("Check", of_set=True, given=CHECK, gives=ALLOW_KNOWN.name),
+        Action("Preview", of_set=False, given=PREVIEW, gives=ALLOW_PREVIEW.name, one=True),
+        *(
+            Action(
+                name,
+                of_set=False,
+                parameter="entries",
+                elements="AllowEntry",
+                gives="AllowList",
+                one=True,
+            )
+            for name in ("AddEntries", "ReplaceEntries")
+        ),
+    ),
+    editable=True,
+    extension=True,
+)
+
+ALLOW_ENTRY = Entity(
+    name="AllowEntry",
+    set_name="AllowEntries",
+    noun=allow.AllowEntry,
+    properties=(
+        _shown("Id", "id", Kind.INT64),
+        Property("Kind", "kind", Kind.ENUM, enum=allow.AllowKind),
+        Property("Value", "value", limit=model.VALUE_LIMIT, blank=False),
+        Property("Type", "type", Kind.ENUM, enum=model.IndicatorType, nullable=True),
+    ),
+    navigations=(
+        Navigation("AllowList", "AllowLists", many=False, key="list_id", key_of="list_id", nullable=True),
+    ),
+    bulk="entries",
+    extension=True,
+)
+
+OUTPUT = Entity(
+    name="Output",
+    set_name="Outputs",
+    noun=messages.Output,
+    properties=(
+        _shown("Id", "id", Kind.INT64),
+        Property("Name", "name", limit=64, blank=False),
+        _shown("Kind", "kind"),
+        Property("Target", "target", limit=messages.TARGET_LIMIT, blank=False),
+        Property(
+            "Sends", "sends", Kind.TEXTS, enum=messages.Sent, default=tuple(map(str, messages.UNLESS_SAID))
+        ),
+        Property("Options", "option_texts", Kind.TEXTS, limit=messages.TARGET_LIMIT, default=()),
+        Property("Severity", "severity", Kind.ENUM, enum=model.Severity, nullable=True),
+        Property("AlertDefinitionIds", "definition_ids", Kind.NUMBERS, default=()),
+        Property("Enabled", "enabled", Kind.BOOLEAN, default=True),
+        _shown("Failures", "failures", Kind.INT64),
+        _shown("RetryAt", "retry_at", Kind.TIME, nullable=True),
+        _shown("Fault", "fault", nullable=True),
+        _shown("DeliveredAt", "delivered_at", Kind.TIME, nullable=True),
+        *_LIST_STAMPS,
+    ),
+    secret=(Property("Secret", "secret", limit=messages.SECRET_LIMIT, nullable=True),),
+    navigations=(
+        Navigation("Messages", "OutputMessages", many=True, key="id", target_key="output_id", key_of="id"),
+    ),
+    actions=(
+        Action("Test", of_set=False, gives=OUTPUT_TEST.name, one=True),
+        Action("Replay", of_set=False, given=REPLAY, gives="Edm.Int64", one=True),
+    ),
+    editable=True,
+    extension=True,
+)
+
+OUTPUT_MESSAGE = Entity(
+    name="OutputMessage",
+    set_name="OutputMessages",
+    noun=messages.Message,
+    properties=(
+        _shown("Id", "number", Kind.INT64, column="id"),
+        _shown("MessageId", "id", column="message_id"),
+        _shown("Sent", "sent", Kind.ENUM, enum=messages.Sent),
+        _shown("State", "state", Kind.ENUM, enum=messages.MessageState),
+        _shown("Attempts", "attempts", Kind.INT64),
+        _shown("MadeAt", "made_at", Kind.TIME),
+        _shown("DoneAt", "done_at", Kind.TIME, nullable=True),
+        _shown("Fault", "fault", nullable=True),
+        _shown("Body", "body"),
+    ),
+    navigations=(
+        Navigation("Output", "Outputs", many=False, key="output_id", key_of="output_id", nullable=True),
+    ),
+    extension=True,
+)
+
+
+def _parameters(name: str, given: tuple[Property, ...]) -> Entity:
+    """What an action is given, read as an entity is."""
+    return Entity(name, name, dict, given, ())
+
+
+PREVIEW_ALLOW_LIST = _parameters("Preview", PREVIEW)
+CHECK_ALLOW_LISTS = _parameters("Check", CHECK)
+REPLAY_OUTPUT = _parameters("Replay", REPLAY)
+
 WRITTEN = (ALERT_DEFINITION, INDICATOR)
 """The published sets; clients fill them."""
-ENTITIES = (*WRITTEN, ALERT, DETECTION, ALERT_COMMENT, ALERT_CHANGE, SUPPRESSION, AUDIT)
+ENTITIES = (
+    *WRITTEN,
+    ALERT,
+    DETECTION,
+    ALERT_COMMENT,
+    ALERT_CHANGE,
+    SUPPRESSION,
+    ALLOW_LIST,
+    ALLOW_ENTRY,
+    OUTPUT,
+    OUTPUT_MESSAGE,
+    AUDIT,
+)
 BY_SET: Mapping[str, Entity] = {entity.set_name: entity for entity in ENTITIES}
 
 ENUMS: tuple[type[StrEnum], ...] = (
@@ -495,6 +506,11 @@ ENUMS: tuple[type[StrEnum], ...] = (
     model.Silenced,
     model.Through,
     model.AuditAction,
+    allow.AllowAction,
+    allow.AllowKind,
+    messages.Sent,
+    messages.MessageState,
+    messages.Outcome,
 )
 EXTENSION_ENUMS: frozenset[type[StrEnum]] = frozenset(ENUMS[4:])
 EXTENSION_MEMBERS: frozenset[StrEnum] = frozenset(

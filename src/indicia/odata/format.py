@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from indicia.allow import AllowEntry, AllowList
 from indicia.errors import Detail, IndiciaError, InvalidValue
+from indicia.messages import Message, Output
 from indicia.model import (
     Alert,
     AlertChange,
@@ -23,13 +25,29 @@ from indicia.model import (
     Indicator,
     Suppression,
 )
-from indicia.odata.entities import NAMESPACE, Entity
+from indicia.odata.entities import NAMESPACE
+from indicia.odata.shapes import Entity, Record
 
 if TYPE_CHECKING:
     from indicia.odata.options import Options
 
-Noun = AlertDefinition | Indicator | Alert | Detection | AlertComment | AlertChange | Suppression | AuditEntry
+Noun = (
+    AlertDefinition
+    | Indicator
+    | Alert
+    | Detection
+    | AlertComment
+    | AlertChange
+    | Suppression
+    | AllowList
+    | AllowEntry
+    | Output
+    | Message
+    | AuditEntry
+)
 WARNINGS = "@indicia.warnings"
+MADE = "@indicia.secret"
+"""The annotation of a new output that tells the secret that was made for it, this once."""
 STATUS = "@indicia.status"
 ERROR = "@indicia.error"
 """Annotations of the results of a bulk upload that goes on after errors."""
@@ -222,6 +240,35 @@ def reference(described: Entity, noun: Noun, form: Format) -> dict[str, Any]:
     """A reference to one entity."""
     content = {} if form.level is Level.NONE else {"@odata.context": f"{form.root}/$metadata#$ref"}
     return content | {"@odata.id": link_of(described, noun, form)}
+
+
+def record(described: Record, value: object, form: Format) -> dict[str, Any]:
+    """A value of a complex type as the whole of an answer."""
+    content = _context(form, f"{NAMESPACE}.{described.name}")
+    return content | _members(described, value)
+
+
+def records(described: Record, values: Iterable[object], form: Format) -> dict[str, Any]:
+    """Some of them."""
+    content = _context(form, f"Collection({NAMESPACE}.{described.name})")
+    return content | {"value": [_members(described, value) for value in values]}
+
+
+def primitive(kind: str, value: object, form: Format) -> dict[str, Any]:
+    """A value of a primitive type, as `Edm.Int64`."""
+    return _context(form, kind) | {"value": value}
+
+
+def _context(form: Format, kind: str) -> dict[str, Any]:
+    return {} if form.level is Level.NONE else {"@odata.context": f"{form.root}/$metadata#{kind}"}
+
+
+def _members(described: Record, value: object) -> dict[str, Any]:
+    held = {item.name: item.of(value) for item in described.properties}
+    for item in described.properties:
+        if item.record is not None:
+            held[item.name] = [_members(item.record, one) for one in held[item.name]]
+    return held
 
 
 def single(place: str, value: object, form: Format) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from indicia.model import AlertDefinition, Indicator
 from indicia.odata import literals
-from indicia.odata.entities import Navigation
+from indicia.odata.shapes import Navigation
 from indicia.odata.tree import (
     IT,
     SORTED_TEXT,

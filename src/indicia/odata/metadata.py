@@ -14,12 +14,10 @@ from indicia.odata.entities import (
     EXTENSION_ENUMS,
     EXTENSION_MEMBERS,
     NAMESPACE,
-    Action,
-    Entity,
-    Kind,
-    Property,
 )
 from indicia.odata.format import Format, Level
+from indicia.odata.records import RECORDS
+from indicia.odata.shapes import Action, Entity, Kind, Property, Record
 
 EDMX = "http://docs.oasis-open.org/odata/ns/edmx"
 EDM = "http://docs.oasis-open.org/odata/ns/edm"
@@ -28,6 +26,7 @@ _DESCRIPTION = "Org.OData.Core.V1.Description"
 _COMPUTED = "Org.OData.Core.V1.Computed"
 _READ_ONLY = {"Term": "Org.OData.Core.V1.Permissions", "EnumMember": "Org.OData.Core.V1.Permission/Read"}
 KEY = "Id"
+_WRITE_ONLY = {"Term": "Org.OData.Core.V1.Permissions", "EnumMember": "Org.OData.Core.V1.Permission/Write"}
 _OPTIONAL = "Org.OData.Core.V1.OptionalParameter"
 EXTENSION = "Extension of Indicia; the published service did not have it."
 
@@ -53,6 +52,8 @@ def csdl() -> bytes:
     types = SubElement(services, "Schema", {"Namespace": NAMESPACE, "xmlns": EDM})
     for enum in ENUMS:
         _enum(types, enum)
+    for record in RECORDS:
+        _record(types, record)
     for entity in ENTITIES:
         _entity(types, entity)
     _container(types)
@@ -80,6 +81,9 @@ def _entity(schema: Element, entity: Entity) -> None:
     SubElement(SubElement(made, "Key"), "PropertyRef", {"Name": KEY})
     for described in entity.properties:
         _property(made, described)
+    for described in entity.secret:
+        secret = _property(made, described)
+        SubElement(secret, "Annotation", _WRITE_ONLY)
     for way in entity.navigations:
         target = next(other for other in ENTITIES if other.set_name == way.target)
         partner = next((back.name for back in target.navigations if back.target == entity.set_name), None)
@@ -94,14 +98,38 @@ def _entity(schema: Element, entity: Entity) -> None:
         _annotate_extension(made)
 
 
-def _property(entity: Element, described: Property) -> None:
-    kind = f"{NAMESPACE}.{described.enum.__name__}" if described.enum else described.kind.value
-    attributes = {"Name": described.name, "Type": kind, "Nullable": _word(described.nullable)}
+def _record(schema: Element, record: Record) -> None:
+    for described in record.properties:
+        if described.record is not None:
+            _record(schema, described.record)
+    made = SubElement(schema, "ComplexType", {"Name": record.name})
+    for described in record.properties:
+        attributes = {"Name": described.name, "Type": _type(described), "Nullable": _word(described.nullable)}
+        SubElement(made, "Property", attributes)
+    _annotate_extension(made)
+
+
+def _type(described: Property) -> str:
+    """The type of a property or parameter."""
+    if described.record is not None:
+        return f"Collection({NAMESPACE}.{described.record.name})"
+    if described.enum is None:
+        return described.kind.value
+    kind = f"{NAMESPACE}.{described.enum.__name__}"
+    return f"Collection({kind})" if described.many else kind
+
+
+def _property(entity: Element, described: Property) -> Element:
+    attributes = {
+        "Name": described.name,
+        "Type": _type(described),
+        "Nullable": _word(described.nullable),
+    }
     if described.limit is not None:
         attributes["MaxLength"] = str(described.limit)
     if described.kind is Kind.TIME:
         attributes["Precision"] = "6"
-    if described.default is not None:
+    if described.default is not None and not described.many:
         value = described.default
         attributes["DefaultValue"] = _word(value) if isinstance(value, bool) else str(value)
     made = SubElement(entity, "Property", attributes)
@@ -111,6 +139,7 @@ def _property(entity: Element, described: Property) -> None:
         SubElement(made, "Annotation", _READ_ONLY if key else {"Term": _COMPUTED, "Bool": "true"})
     if described.extension:
         _annotate_extension(made)
+    return made
 
 
 def _container(schema: Element) -> None:
@@ -128,23 +157,26 @@ def _action(schema: Element, entity: Entity, action: Action) -> None:
     binding = many if action.of_set else one
     SubElement(made, "Parameter", {"Name": "bindingParameter", "Type": binding, "Nullable": "false"})
     if action.parameter:
-        SubElement(made, "Parameter", {"Name": action.parameter, "Type": many, "Nullable": "false"})
+        held = f"Collection({NAMESPACE}.{action.elements})" if action.elements else many
+        SubElement(made, "Parameter", {"Name": action.parameter, "Type": held, "Nullable": "false"})
         if action.switch:
             attributes = {"Name": action.switch, "Type": Kind.BOOLEAN.value, "Nullable": "true"}
             switch = SubElement(made, "Parameter", attributes)
             SubElement(SubElement(switch, "Annotation", {"Term": _OPTIONAL}), "Record")
             _annotate_extension(switch)
-        SubElement(made, "ReturnType", {"Type": many, "Nullable": "false"})
+        if not action.gives:
+            SubElement(made, "ReturnType", {"Type": many, "Nullable": "false"})
     for described in action.given:
         given = SubElement(
             made,
             "Parameter",
-            {"Name": described.name, "Type": described.kind.value, "Nullable": _word(described.nullable)},
+            {"Name": described.name, "Type": _type(described), "Nullable": _word(described.nullable)},
         )
         if not described.required:
             SubElement(SubElement(given, "Annotation", {"Term": _OPTIONAL}), "Record")
     if action.gives:
-        kind = f"Collection({NAMESPACE}.{action.gives})"
+        kind = action.gives if "." in action.gives else f"{NAMESPACE}.{action.gives}"
+        kind = kind if action.one else f"Collection({kind})"
         SubElement(made, "ReturnType", {"Type": kind, "Nullable": "false"})
 
 

@@ -14,8 +14,9 @@ from urllib.parse import parse_qsl, quote_plus
 from indicia.errors import InputError, InvalidValue, NotSupported
 from indicia.odata import literals, skiptoken
 from indicia.odata import parse as expressions
-from indicia.odata.entities import ALERT_DEFINITION, BY_SET, Entity, Navigation
+from indicia.odata.entities import ALERT_DEFINITION, BY_SET
 from indicia.odata.format import Level, level_of
+from indicia.odata.shapes import Entity, Navigation
 from indicia.odata.tokens import Kind, Tokens
 from indicia.odata.tree import Expression, Order, Query, Value
 

@@ -15,9 +15,10 @@ from typing import NoReturn
 
 from indicia.errors import Forbidden
 from indicia.odata import constants, functions, literals
-from indicia.odata.entities import BY_SET, NAMESPACE, Entity, Navigation, Property
-from indicia.odata.entities import Kind as PropertyKind
+from indicia.odata.entities import BY_SET, NAMESPACE
 from indicia.odata.functions import NUMERIC, Function, Type
+from indicia.odata.shapes import Entity, Navigation, Property
+from indicia.odata.shapes import Kind as PropertyKind
 from indicia.odata.tokens import Kind, Token, Tokens
 from indicia.odata.tree import (
     IT,
@@ -462,8 +463,9 @@ class _Parser:
     ) -> _Piece:
         if self.tokens.at("/"):
             self.tokens.later(self.tokens.current.column, f"a path below {described.name}")
-        if described.kind is PropertyKind.TEXTS:
-            self.tokens.later(column, f"{described.name}, a collection of texts, in an expression")
+        if described.many:
+            what = "numbers" if described.kind is PropertyKind.NUMBERS else "texts"
+            self.tokens.later(column, f"{described.name}, a collection of {what}, in an expression")
         return self.grown(Member(variable, steps, described), column)
 
     def unknown(self, entity: Entity, token: Token) -> NoReturn:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
-from indicia.odata.entities import Entity, Kind, Navigation, Property
 from indicia.odata.functions import Function, Type
+from indicia.odata.shapes import Entity, Kind, Navigation, Property
 
 Value: TypeAlias = bool | int | float | str | None
 IT = "$it"

@@ -41,7 +41,11 @@ _TEXTS = {
 }
 _CHANGED = ("name", "owner", "comment", "enabled", "action", "types")
 _ENTRY = ("id", "list_id", "kind", "value", "type")
+ENTRIES = "AllowEntries"
+"""What the audit log calls entries that somebody adds or takes away by themselves."""
 T = TypeVar("T")
+Changes = Mapping[str, object] | Callable[[AllowList], Mapping[str, object]]
+Check = Callable[[AllowList], None]
 
 
 class _Kept(NamedTuple):
@@ -58,7 +62,10 @@ _COMPILING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class AllowLists:
-    """The allow-lists of a tenant. Each call is one transaction."""
+    """The allow-lists of a tenant, each named by its name or id. Each call is one transaction.
+
+    `check` is asked inside the transaction with the list as it stands, and may raise to leave it so.
+    """
 
     database: Database
     tenant: Tenant
@@ -67,34 +74,93 @@ class AllowLists:
     def all(self) -> list[AllowList]:
         """Every list, by name."""
         with self._reading() as scope:
-            return _nouns(scope.rows(scope.select(allow_lists).order_by(allow_lists.c.name)))
+            return nouns(scope, scope.rows(scope.select(allow_lists).order_by(allow_lists.c.name)))
 
-    def one(self, name: str) -> AllowList:
-        """The list of that name; NotFound."""
+    def one(self, name: str | int) -> AllowList:
+        """One list; NotFound."""
         with self._reading() as scope:
             return _one(scope, name)
 
-    def entries(self, name: str, *, after: int = 0, limit: int = 1000) -> list[AllowEntry]:
+    def entries(self, name: str | int, *, after: int = 0, limit: int = 1000) -> list[AllowEntry]:
         """A page of the entries of a list, in the order of their ids; NotFound."""
         with self._reading() as scope:
             query = scope.select(allow_entries).where(
                 allow_entries.c.list_id == _one(scope, name).id, allow_entries.c.id > after
             )
-            found = scope.rows(query.order_by(allow_entries.c.id).limit(limit))
-        return [
-            AllowEntry(AllowKind(row.kind), row.value, IndicatorType(row.type) if row.type else None, row.id)
-            for row in found
-        ]
+            return entry_nouns(scope, scope.rows(query.order_by(allow_entries.c.id).limit(limit)))
 
-    def put(self, new: AllowList, entries: Iterable[AllowEntry], by: str) -> AllowList:
+    def add(self, new: AllowList, by: str) -> AllowList:
+        """A list without entries, with id and stamps made here; InvalidValue, QuotaExceeded."""
+        with self._writing() as scope:
+            number = _insert(scope, new, by)
+            said = {"Name": new.name, "Entries": 0}
+            audit.note(scope, self._who(by), AuditAction.CREATE, SET, key=number, after=said)
+            _touch(scope)
+            return _one(scope, number)
+
+    def add_entries(
+        self, name: str | int, new: Iterable[AllowEntry], by: str, check: Check | None = None
+    ) -> list[AllowEntry]:
+        """Put entries into a list beside those it has; those that are new to it. NotFound, QuotaExceeded."""
+        with self._writing() as scope:
+            before = _checked(scope, name, check)
+            fresh = _unknown(scope, before.id, new)
+            if not fresh:
+                return []
+            _must_fit(scope, fresh)
+            made = _insert_entries(scope, before.id, fresh)
+            _recount(scope, before, before.entry_count + len(made), by)
+            action, count = AuditAction.BULK_UPLOAD, len(made)
+            key: int | None = None
+            said: dict[str, object] = {"AllowListId": before.id}
+            if count == 1:
+                action, key = AuditAction.CREATE, made[0].id
+                said |= {"Kind": made[0].kind, "Value": made[0].value}
+            audit.note(scope, self._who(by), action, ENTRIES, key=key, count=count, after=said)
+            _touch(scope)
+            return made
+
+    def delete_entry(self, number: int, by: str, check: Callable[[AllowEntry], None] | None = None) -> None:
+        """Take one entry out of its list; NotFound."""
+        with self._writing() as scope:
+            row = scope.row(scope.select(allow_entries).where(allow_entries.c.id == number))
+            if row is None:
+                raise NotFound(f"there is no {ENTRIES}({number})")
+            (entry,) = entry_nouns(scope, [row])
+            if check is not None:
+                check(entry)
+            before = _one(scope, entry.list_id)
+            scope.delete(allow_entries, allow_entries.c.id == number)
+            _recount(scope, before, before.entry_count - 1, by)
+            said = {"AllowListId": before.id, "Kind": entry.kind, "Value": entry.value}
+            audit.note(scope, self._who(by), AuditAction.DELETE, ENTRIES, key=number, before=said)
+            _touch(scope)
+
+    def delete_entries(self, name: str | int, by: str) -> int:
+        """Take all entries out of a list, which stays; how many. NotFound."""
+        with self._writing() as scope:
+            before = _one(scope, name)
+            count = scope.delete(allow_entries, allow_entries.c.list_id == before.id)
+            if count:
+                _recount(scope, before, 0, by)
+                said, action = {"AllowListId": before.id}, AuditAction.DELETE_MANY
+                audit.note(scope, self._who(by), action, ENTRIES, count=count, before=said)
+                _touch(scope)
+            return count
+
+    def put(
+        self, new: AllowList, entries: Iterable[AllowEntry], by: str, check: Check | None = None
+    ) -> AllowList:
         """A list with its entries, or the entries of the one that has its name in place of those it had.
 
         Of that one everything else stays, but the types it is about. InvalidValue, QuotaExceeded.
         """
-        distinct = list(dict.fromkeys(replace(entry, id=0) for entry in entries))
+        distinct = list(dict.fromkeys(replace(entry, id=0, list_id=0) for entry in entries))
         with self._writing() as scope:
             row = scope.row(scope.select(allow_lists).where(allow_lists.c.name == new.name))
-            before = None if row is None else _nouns([row])[0]
+            before = None if row is None else nouns(scope, [row])[0]
+            if before is not None and check is not None:
+                check(before)
             number = _insert(scope, new, by) if before is None else before.id
             gone = scope.delete(allow_entries, allow_entries.c.list_id == number)
             scope.update(allow_lists, allow_lists.c.id == number, entry_count=0)
@@ -111,14 +177,18 @@ class AllowLists:
             _touch(scope)
             return _one(scope, new.name)
 
-    def change(self, name: str, changes: Mapping[str, object], by: str) -> AllowList:
-        """Set name, owner, comment, enabled, action or types; NotFound, InvalidValue."""
+    def change(self, name: str | int, changes: Changes, by: str) -> AllowList:
+        """Set name, owner, comment, enabled, action or types; NotFound, InvalidValue.
+
+        `changes` may be a function, which is then asked inside the transaction with the list as it stands.
+        """
         with self._writing() as scope:
             before = _one(scope, name)
-            for attribute in changes:
+            wanted = changes(before) if callable(changes) else changes
+            for attribute in wanted:
                 if attribute not in _CHANGED:
                     raise InvalidValue(f"{attribute} cannot be changed", target=attribute)
-            after = replace(before, **changes)  # type: ignore[arg-type]
+            after = replace(before, **wanted)  # type: ignore[arg-type]
             if after == before:
                 return before
             _must_be_new(scope, before.id, after)
@@ -138,10 +208,10 @@ class AllowLists:
             _touch(scope)
             return _one(scope, after.name)
 
-    def delete(self, name: str) -> AllowList:
+    def delete(self, name: str | int, check: Check | None = None) -> AllowList:
         """Forget a list with its entries; what it kept silent stays so. NotFound."""
         with self._writing() as scope:
-            before = _one(scope, name)
+            before = _checked(scope, name, check)
             scope.delete(allow_entries, allow_entries.c.list_id == before.id)
             scope.delete(allow_lists, allow_lists.c.id == before.id)
             said = {"Name": before.name, "Entries": before.entry_count}
@@ -172,7 +242,7 @@ class AllowLists:
         with self._writing() as scope:
             return _counting(scope, _compile(scope), call)
 
-    def preview(self, name: str, days: int, action: AllowAction | None = None) -> Preview:
+    def preview(self, name: str | int, days: int, action: AllowAction | None = None) -> Preview:
         """What the list does, or would do if it were enabled, with its action or another; NotFound.
 
         Every indicator in force is looked at, and every detection of the last so many days that raises.
@@ -245,7 +315,7 @@ def _touch(scope: Scope) -> None:
 def _compile(scope: Scope, also: AllowList | None = None) -> Allowance:
     """The enabled lists, and `also` as it is given."""
     made = Allowance()
-    for owner in _nouns(scope.rows(scope.select(allow_lists).order_by(allow_lists.c.id))):
+    for owner in nouns(scope, scope.rows(scope.select(allow_lists).order_by(allow_lists.c.id))):
         chosen = also if also is not None and also.id == owner.id else owner
         if chosen.enabled:
             made.add(chosen, scope.tuples(allow_entries, ("kind", "value", "type"), "list_id", owner.id))
@@ -265,11 +335,35 @@ def _raising(scope: Scope, since: datetime) -> Iterator[Detection]:
         after = some[-1].id
 
 
-def _one(scope: Scope, name: str) -> AllowList:
-    row = scope.row(scope.select(allow_lists).where(allow_lists.c.name == name))
+def _one(scope: Scope, name: str | int) -> AllowList:
+    by_id = isinstance(name, int)
+    mine = allow_lists.c.id == name if by_id else allow_lists.c.name == name
+    row = scope.row(scope.select(allow_lists).where(mine))
     if row is None:
-        raise NotFound(f"there is no allow-list {name!r}")
-    return _nouns([row])[0]
+        raise NotFound(f"there is no {SET}({name})" if by_id else f"there is no allow-list {name!r}")
+    return nouns(scope, [row])[0]
+
+
+def _checked(scope: Scope, name: str | int, check: Check | None) -> AllowList:
+    found = _one(scope, name)
+    if check is not None:
+        check(found)
+    return found
+
+
+def _unknown(scope: Scope, list_id: int, new: Iterable[AllowEntry]) -> list[AllowEntry]:
+    """Those that the list does not have, each once."""
+    wanted = {(str(one.kind), one.value, one.type): one for one in new}
+    columns = (allow_entries.c.kind, allow_entries.c.value, allow_entries.c.type)
+    query = scope.select(allow_entries, *columns).where(allow_entries.c.list_id == list_id)
+    for row in scope.rows_in(query, allow_entries.c.value, {one.value for one in wanted.values()}):
+        wanted.pop(tuple(row), None)
+    return list(wanted.values())
+
+
+def _recount(scope: Scope, owner: AllowList, count: int, by: str) -> None:
+    stamps = {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
+    scope.update(allow_lists, allow_lists.c.id == owner.id, entry_count=count, **stamps)
 
 
 def _insert(scope: Scope, new: AllowList, by: str) -> int:
@@ -305,13 +399,15 @@ def _must_fit(scope: Scope, new: Sequence[AllowEntry]) -> None:
             raise QuotaExceeded(f"the tenant has {there} of {most} {what}; {more} more do not fit")
 
 
-def _insert_entries(scope: Scope, list_id: int, new: Sequence[AllowEntry]) -> None:
+def _insert_entries(scope: Scope, list_id: int, new: Sequence[AllowEntry]) -> list[AllowEntry]:
     ids = scope.reserve_ids(allow_entries, len(new))
-    made = (
-        (number, list_id, str(entry.kind), entry.value, None if entry.type is None else str(entry.type))
-        for number, entry in zip(ids, new, strict=True)
+    made = [replace(entry, id=number, list_id=list_id) for number, entry in zip(ids, new, strict=True)]
+    values = (
+        (entry.id, list_id, str(entry.kind), entry.value, None if entry.type is None else str(entry.type))
+        for entry in made
     )
-    scope.insert_many(allow_entries, _ENTRY, made)
+    scope.insert_many(allow_entries, _ENTRY, values)
+    return made
 
 
 def _values(noun: AllowList) -> dict[str, Any]:
@@ -325,7 +421,22 @@ def _values(noun: AllowList) -> dict[str, Any]:
     }
 
 
-def _nouns(found: Sequence[Any]) -> list[AllowList]:
+def entry_nouns(_scope: Scope, found: Sequence[Any]) -> list[AllowEntry]:
+    """Rows of `allow_entries`."""
+    return [
+        AllowEntry(
+            AllowKind(row.kind),
+            row.value,
+            IndicatorType(row.type) if row.type else None,
+            row.id,
+            row.list_id,
+        )
+        for row in found
+    ]
+
+
+def nouns(_scope: Scope, found: Sequence[Any]) -> list[AllowList]:
+    """Rows of `allow_lists`."""
     return [
         AllowList(
             name=row.name,

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from indicia.model import Actor, Alert, AlertComment, AuditAction, AuditEntry, Indicator, Through
-from indicia.odata.entities import ALERT, INDICATOR, Entity
+from indicia.odata.entities import ALERT, INDICATOR
+from indicia.odata.shapes import Entity
 from indicia.store import rows
 from indicia.store.scope import Scope
 from indicia.store.tables import audit

@@ -21,7 +21,8 @@ from uuid import uuid4
 
 from indicia.messages import MessageState, Sent
 from indicia.model import Alert, AlertDefinition, Detection, Severity, Silenced
-from indicia.odata.entities import ALERT, DETECTION, Entity
+from indicia.odata.entities import ALERT, DETECTION
+from indicia.odata.shapes import Entity
 from indicia.store import rows
 from indicia.store.scope import Scope
 from indicia.store.tables import outbox, outputs

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -44,12 +44,18 @@ _STEP = 1000
 """Rows of one transaction that removes old ones."""
 _FAULT = 500
 """Characters that are kept of what was wrong."""
+Changes = Mapping[str, object] | Callable[[Output], Mapping[str, object]]
+Check = Callable[[Output], None]
 _CALM: Mapping[str, object] = {"failures": 0, "retry_at": None, "fault": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """The outputs of a tenant and what waits for them. Each call is one transaction."""
+    """The outputs of a tenant, each named by its name or id, and what waits for them.
+
+    Each call is one transaction. `check` is asked inside it with the output as it stands, and may raise to
+    leave it so.
+    """
 
     database: Database
     tenant: Tenant
@@ -58,9 +64,9 @@ class Outbox:
     def outputs(self) -> list[Output]:
         """All of them, by name."""
         with self._reading() as scope:
-            return _nouns(scope.rows(scope.select(outputs).order_by(outputs.c.name)))
+            return nouns(scope, scope.rows(scope.select(outputs).order_by(outputs.c.name)))
 
-    def output(self, name: str) -> Output:
+    def output(self, name: str | int) -> Output:
         """One of them; NotFound."""
         with self._reading() as scope:
             return _one(scope, name)
@@ -84,17 +90,22 @@ class Outbox:
             audit.note(scope, self._who(by), AuditAction.CREATE, SET, key=number, after=_said(made))
             return made
 
-    def change(self, name: str, changes: Mapping[str, object], by: str) -> Output:
+    def change(self, name: str | int, changes: Changes, by: str) -> Output:
         """Set attributes of one, which is then tried anew at once; NotFound, InvalidValue for other names.
 
-        What waits for it already is sent as it is.
+        What waits for it already is sent as it is. `changes` may be a function, which is then asked inside
+        the transaction with the output as it stands.
         """
-        for attribute in changes:
-            if attribute not in _CHANGEABLE:
-                raise InvalidValue(f"{attribute} cannot be changed", target=attribute)
         with self._writing() as scope:
             before = _one(scope, name)
-            after = replace(before, **changes)  # type: ignore[arg-type]
+            wanted = changes(before) if callable(changes) else changes
+            for attribute in wanted:
+                if attribute not in _CHANGEABLE:
+                    raise InvalidValue(f"{attribute} cannot be changed", target=attribute)
+            after = replace(before, **wanted)  # type: ignore[arg-type]
+            if after == before:
+                scope.update(outputs, outputs.c.id == before.id, **_CALM)
+                return _one(scope, before.id)
             stamps = {"last_modified_at": rows.micros(rows.now()), "last_modified_by": by}
             scope.update(outputs, outputs.c.id == before.id, **_values(after), **stamps, **_CALM)
             was, now = _said(before), _said(after)
@@ -105,12 +116,14 @@ class Outbox:
             said = ({key: was[key] for key in different}, {key: now[key] for key in different})
             action = AuditAction.CHANGE
             audit.note(scope, self._who(by), action, SET, key=before.id, before=said[0], after=said[1])
-            return _one(scope, name)
+            return _one(scope, before.id)
 
-    def delete(self, name: str, by: str) -> None:
+    def delete(self, name: str | int, by: str, check: Check | None = None) -> None:
         """With everything that waits for it; NotFound."""
         with self._writing() as scope:
             before = _one(scope, name)
+            if check is not None:
+                check(before)
             scope.delete(outputs, outputs.c.id == before.id)
             action = AuditAction.DELETE
             audit.note(scope, self._who(by), action, SET, key=before.id, before=_said(before))
@@ -122,7 +135,7 @@ class Outbox:
         with self._reading() as scope:
             return _messages(scope, output_id, MessageState.WAITING, 0, limit)
 
-    def dead(self, name: str, *, after: int = 0, limit: int = 1000) -> list[Message]:
+    def dead(self, name: str | int, *, after: int = 0, limit: int = 1000) -> list[Message]:
         """A page of the messages that were given up; NotFound."""
         with self._reading() as scope:
             return _messages(scope, _one(scope, name).id, MessageState.DEAD, after, limit)
@@ -154,7 +167,7 @@ class Outbox:
             _tell(scope, output_id, faults, retry_at, rows.micros(now) if done else None)
 
     def replay(
-        self, name: str, by: str, *, message_id: str | None = None, since: datetime | None = None
+        self, name: str | int, by: str, *, message_id: str | None = None, since: datetime | None = None
     ) -> int:
         """Have messages sent again, in their old order; how many. NotFound where there is no such output.
 
@@ -222,17 +235,25 @@ class Outbox:
         return self.actor if self.actor.name else replace(self.actor, name=by)
 
 
-def _one(scope: Scope, name: str) -> Output:
-    row = scope.row(scope.select(outputs).where(outputs.c.name == name))
+def _one(scope: Scope, name: str | int) -> Output:
+    by_id = isinstance(name, int)
+    row = scope.row(scope.select(outputs).where(outputs.c.id == name if by_id else outputs.c.name == name))
+    if row is None and by_id:
+        raise NotFound(f"there is no {SET}({name})")
     if row is None:
         raise NotFound(f"there is no output {name!r}; `indicia outputs list` names those there are")
-    return _nouns([row])[0]
+    return nouns(scope, [row])[0]
 
 
 def _messages(scope: Scope, output_id: int, state: MessageState, after: int, limit: int) -> list[Message]:
     query = scope.select(outbox).where(
         outbox.c.output_id == output_id, outbox.c.state == str(state), outbox.c.id > after
     )
+    return message_nouns(scope, scope.rows(query.order_by(outbox.c.id).limit(limit)))
+
+
+def message_nouns(_scope: Scope, found: Sequence[Any]) -> list[Message]:
+    """Rows of `outbox`."""
     return [
         Message(
             number=row.id,
@@ -244,8 +265,9 @@ def _messages(scope: Scope, output_id: int, state: MessageState, after: int, lim
             attempts=row.attempts,
             done_at=rows.when_or_none(row.done_at),
             fault=row.fault,
+            output_id=row.output_id,
         )
-        for row in scope.rows(query.order_by(outbox.c.id).limit(limit))
+        for row in found
     ]
 
 
@@ -324,7 +346,8 @@ def _said(output: Output) -> dict[str, object]:
     }
 
 
-def _nouns(found: Sequence[Any]) -> list[Output]:
+def nouns(_scope: Scope, found: Sequence[Any]) -> list[Output]:
+    """Rows of `outputs`."""
     return [
         Output(
             name=row.name,

@@ -44,16 +44,31 @@ from indicia.odata.entities import (
     ALERT_CHANGE,
     ALERT_COMMENT,
     ALERT_DEFINITION,
+    ALLOW_ENTRY,
+    ALLOW_LIST,
     AUDIT,
     DETECTION,
     INDICATOR,
+    OUTPUT,
+    OUTPUT_MESSAGE,
     SUPPRESSION,
-    Entity,
-    Navigation,
 )
 from indicia.odata.functions import Type
+from indicia.odata.shapes import Entity, Navigation
 from indicia.odata.tree import Comparison, Expression, Order, Query, Value
-from indicia.store import alerts, audit, casework, counting, indicators, purges, rows, suppressions, tables
+from indicia.store import (
+    alerts,
+    allow,
+    audit,
+    casework,
+    counting,
+    indicators,
+    outbox,
+    purges,
+    rows,
+    suppressions,
+    tables,
+)
 from indicia.store.scope import Scope
 
 T = TypeVar("T")
@@ -69,6 +84,10 @@ _TABLES: Mapping[str, Table] = {
     ALERT_COMMENT.set_name: tables.alert_comments,
     ALERT_CHANGE.set_name: tables.alert_changes,
     SUPPRESSION.set_name: tables.suppressions,
+    ALLOW_LIST.set_name: tables.allow_lists,
+    ALLOW_ENTRY.set_name: tables.allow_entries,
+    OUTPUT.set_name: tables.outputs,
+    OUTPUT_MESSAGE.set_name: tables.outbox,
     AUDIT.set_name: tables.audit,
 }
 _COUNTED = frozenset({"definitions", "indicators", "alerts", "detections"})
@@ -229,6 +248,10 @@ _NOUNS: Mapping[str, Callable[[Scope, Sequence[Row[Any]]], list[Any]]] = {
     ALERT_COMMENT.set_name: casework.comment_nouns,
     ALERT_CHANGE.set_name: casework.change_nouns,
     SUPPRESSION.set_name: suppressions.nouns,
+    ALLOW_LIST.set_name: allow.nouns,
+    ALLOW_ENTRY.set_name: allow.entry_nouns,
+    OUTPUT.set_name: outbox.nouns,
+    OUTPUT_MESSAGE.set_name: outbox.message_nouns,
     AUDIT.set_name: audit.nouns,
 }
 

@@ -27,7 +27,8 @@ from indicia.model import (
     SuppressAlert,
     Suppression,
 )
-from indicia.odata.entities import ALERT, ALERT_DEFINITION, INDICATOR, SUPPRESSION, Entity
+from indicia.odata.entities import ALERT, ALERT_DEFINITION, INDICATOR, SUPPRESSION
+from indicia.odata.shapes import Entity
 from indicia.odata.tree import Expression, Query
 from indicia.store import (
     alerts,

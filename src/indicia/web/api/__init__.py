@@ -14,18 +14,22 @@ from indicia.odata.entities import (
     ALERT_CHANGE,
     ALERT_COMMENT,
     ALERT_DEFINITION,
+    ALLOW_ENTRY,
+    ALLOW_LIST,
     AUDIT,
     DETECTION,
     INDICATOR,
+    OUTPUT,
+    OUTPUT_MESSAGE,
     SUPPRESSION,
-    Entity,
-    Kind,
 )
-from indicia.web.api import alerts, definitions, indicators, reading, service, suppressions
+from indicia.odata.shapes import Entity
+from indicia.web.api import alerts, allow, definitions, indicators, outputs, reading, service, suppressions
 from indicia.web.api.call import ANYONE, Body, Row
 
 _OWNER = "IndicatorsOfCompromise(#)/AlertDefinition"
 """The way from an indicator to its definition; what lies below a definition lies below that too."""
+_LIST = "AllowLists(#)"
 READERS_OF: Mapping[str, frozenset[str]] = {
     "AlertDefinitions": READERS,
     "IndicatorsOfCompromise": READERS,
@@ -34,17 +38,21 @@ READERS_OF: Mapping[str, frozenset[str]] = {
     "AlertComments": ALERT_READERS,
     "AlertHistory": ALERT_READERS,
     "Suppressions": ALERT_READERS,
+    "AllowLists": READERS | ALERT_READERS | ADMINS,
+    "AllowEntries": READERS | ALERT_READERS | ADMINS,
+    "Outputs": ADMINS,
+    "OutputMessages": ADMINS,
     "AuditLog": ADMINS,
 }
 """Who may read which set, by its own paths and by navigation."""
 
 
-def _collection(shape: str, roles: frozenset[str]) -> tuple[Row, ...]:
+def _collection(shape: str, roles: frozenset[str], also: frozenset[str] = ANYONE) -> tuple[Row, ...]:
     """The rows that read a collection: its page, its count, its references."""
     return (
-        Row("GET", shape, reading.collection, roles),
-        Row("GET", f"{shape}/$count", reading.count, roles),
-        Row("GET", f"{shape}/$ref", reading.references, roles),
+        Row("GET", shape, reading.collection, roles, also=also),
+        Row("GET", f"{shape}/$count", reading.count, roles, also=also),
+        Row("GET", f"{shape}/$ref", reading.references, roles, also=also),
     )
 
 
@@ -55,11 +63,7 @@ def _entity(shape: str, described: Entity, roles: frozenset[str]) -> tuple[Row, 
         Row("GET", shape, reading.entity, roles, quick=True),
         Row("GET", f"{shape}/$ref", reading.reference, roles, quick=True),
         *(Row("GET", place, reading.single, roles) for place, _ in places),
-        *(
-            Row("GET", f"{place}/$value", reading.raw_value, roles)
-            for place, item in places
-            if item.kind is not Kind.TEXTS
-        ),
+        *(Row("GET", f"{place}/$value", reading.raw_value, roles) for place, item in places if not item.many),
     )
 
 
@@ -70,7 +74,7 @@ def _readable(described: Entity) -> tuple[Row, ...]:
     for way in described.navigations:
         shape, roles = f"{name}(#)/{way.name}", READERS_OF[name]
         if way.many:
-            rows += _collection(shape, roles)
+            rows += _collection(shape, roles, READERS_OF[way.target])
         else:
             rows += [Row("GET", shape, reading.entity, roles, also=READERS_OF[way.target])]
     return tuple(rows)
@@ -110,6 +114,25 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", "Suppressions", suppressions.create, ALERT_WRITERS, Body.ENTITY),
     Row("PATCH", "Suppressions(#)", suppressions.change, ALERT_WRITERS, Body.ENTITY, tagged=True),
     Row("DELETE", "Suppressions(#)", suppressions.delete, ALERT_WRITERS, tagged=True),
+    *_readable(ALLOW_LIST),
+    Row("POST", "AllowLists", allow.create, ADMINS, Body.ENTITY),
+    Row("PATCH", _LIST, allow.change, ADMINS, Body.ENTITY, tagged=True),
+    Row("DELETE", _LIST, allow.delete, ADMINS, tagged=True),
+    Row("POST", "AllowLists/Actions.Check", allow.check, READERS_OF["AllowLists"], Body.ENTITY),
+    Row("POST", f"{_LIST}/Actions.Preview", allow.preview, ADMINS, Body.ENTITY),
+    Row("POST", f"{_LIST}/Actions.AddEntries", allow.add_entries, ADMINS, Body.BULK, tagged=True),
+    Row("POST", f"{_LIST}/Actions.ReplaceEntries", allow.replace_entries, ADMINS, Body.BULK, tagged=True),
+    Row("POST", f"{_LIST}/Entries", allow.add_entry, ADMINS, Body.ENTITY),
+    Row("DELETE", f"{_LIST}/Entries", allow.delete_entries, ADMINS),
+    *_readable(ALLOW_ENTRY),
+    Row("DELETE", "AllowEntries(#)", allow.delete_entry, ADMINS, tagged=True),
+    *_readable(OUTPUT),
+    Row("POST", "Outputs", outputs.create, ADMINS, Body.ENTITY),
+    Row("PATCH", "Outputs(#)", outputs.change, ADMINS, Body.ENTITY, tagged=True),
+    Row("DELETE", "Outputs(#)", outputs.delete, ADMINS, tagged=True),
+    Row("POST", "Outputs(#)/Actions.Test", outputs.test, ADMINS),
+    Row("POST", "Outputs(#)/Actions.Replay", outputs.replay, ADMINS, Body.ENTITY),
+    *_readable(OUTPUT_MESSAGE),
     *_readable(AUDIT),
 )
 

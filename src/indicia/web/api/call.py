@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from indicia.auth.sealing import Seal
 from indicia.errors import IndiciaError, QuotaExceeded
 from indicia.odata import format as odata
-from indicia.odata.entities import BY_SET, Entity
+from indicia.odata.entities import BY_SET
 from indicia.odata.format import Format, Noun
 from indicia.odata.headers import NO_CONDITIONS, NO_PREFERENCES, Conditions, Preferences
 from indicia.odata.paths import Path
+from indicia.odata.shapes import Entity
 from indicia.store import TenantStore
 
 ANYONE: frozenset[str] = frozenset()
@@ -44,6 +46,7 @@ class Call:
     conditions: Conditions = NO_CONDITIONS
     sets: Mapping[str, Entity] = field(default_factory=lambda: BY_SET)
     """The sets that the caller may read, where navigations may lead."""
+    _seal: Seal | None = None
 
     @property
     def tenant(self) -> TenantStore:
@@ -51,6 +54,13 @@ class Call:
         if self._tenant is None:
             raise TypeError("a route for anyone asked for a tenant")
         return self._tenant
+
+    @property
+    def seal(self) -> Seal:
+        """What seals the secrets of outputs."""
+        if self._seal is None:
+            raise TypeError("a call without a home asked for its key")
+        return self._seal
 
     @property
     def key(self) -> int:
@@ -100,16 +110,26 @@ def answer(
 
 
 def entity(
-    call: Call, described: Entity, noun: Noun, warnings: Sequence[str] = (), *, created: bool = False
+    call: Call,
+    described: Entity,
+    noun: Noun,
+    warnings: Sequence[str] = (),
+    *,
+    created: bool = False,
+    more: Mapping[str, str] | None = None,
 ) -> Answer:
-    """One entity that was written, or by preference nothing of it; a created one with its Location."""
+    """One entity that was written, or by preference nothing of it; a created one with its Location.
+
+    `more`: annotations that are told whatever is preferred.
+    """
     headers = applied(call) | {"ETag": odata.etag(described, noun)}
     link = odata.link_of(described, noun, call.form)
     if created:
         headers["Location"] = link
-    if call.wants.minimal:
+    if call.wants.minimal and not more:
         return Answer(204, headers=headers | {"OData-EntityId": link})
-    return answer(call, odata.entity(described, noun, call.form, warnings), 201 if created else 200, headers)
+    content = odata.entity(described, noun, call.form, warnings, related=more)
+    return answer(call, content, 201 if created else 200, headers)
 
 
 def collection(call: Call, described: Entity, made: Sequence[Noun], warnings: Sequence[str] = ()) -> Answer:

@@ -12,11 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from indicia.auth.sealing import Seal
 from indicia.errors import InputError, MethodNotAllowed, NotFound, NotSupported
 from indicia.model import Actor, Through
 from indicia.odata import format as odata
 from indicia.odata import headers, options, paths
-from indicia.odata.entities import BY_SET, Entity
+from indicia.odata.entities import BY_SET
+from indicia.odata.shapes import Entity
 from indicia.settings import Settings
 from indicia.web import intake, problems, trace
 from indicia.web.api import LATER, READERS_OF, ROUTES
@@ -48,6 +50,7 @@ class TiApi:
     def __init__(self, settings: Settings, gate: Gate) -> None:
         self._gate = gate
         self._own_root = settings.base_url
+        self._seal = Seal(settings.home)
         self._limits = {
             Body.ENTITY: min(ENTITY_LIMIT, settings.max_body_bytes),
             Body.BULK: settings.max_body_bytes,
@@ -76,6 +79,7 @@ class TiApi:
             self._roots(request),
             wants=_wants(request),
             conditions=_conditions(request, row),
+            _seal=self._seal,
         )
         answer = await self._run(request, row, call)
         more = dict(problems.HEADERS, **answer.headers)

@@ -14,9 +14,10 @@ from typing import Any
 from indicia.errors import NotFound
 from indicia.odata import format as odata
 from indicia.odata import options
-from indicia.odata.entities import BY_SET, Entity, Navigation, Property
+from indicia.odata.entities import BY_SET
 from indicia.odata.format import Noun
 from indicia.odata.options import Expansion, Options
+from indicia.odata.shapes import Entity, Navigation, Property
 from indicia.store import Page, Within
 from indicia.web.api import call as calls
 from indicia.web.api.call import NO_CONTENT, Answer, Call
