@@ -43,10 +43,12 @@ from indicia.store import (
     Within,
     tables,
 )
+from indicia.store.access import Access
 from indicia.store.allow import AllowLists
 from indicia.store.members import Members
 from indicia.store.retention import Retention
 from indicia.store.scope import Scope
+from indicia.store.trail import Trail, Wanted
 from stored import add, definition, detection, everything, indicator, sound, url
 
 FOLDER = Path(package.__file__).parent
@@ -254,7 +256,7 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     client = tenant.add_application("app", ["role"]).client_id
     secret = tenant.add_secret(client, "hash", "abc")
     kept = tenant.add_certificate(client, certificate("a"))
-    tenant.add_refresh_token(client, "refresh", "resource", LATER, LATER)
+    tenant.access.add_refresh_token(client, "refresh", "resource", LATER, LATER)
     tenant.keep_receipt("k", Receipt(client, client))
     tenant.change_alert(alert.id, RESOLVED, tenant.uid)
     tenant.add_comment(alert.id, tenant.uid, tenant.uid)
@@ -369,6 +371,7 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "allow_lists.add_entries": lambda two: two.mine.allow_lists.add_entries(two.list_id, [OTHER], "x"),
     "allow_lists.delete_entry": lambda two: two.mine.allow_lists.delete_entry(two.entry_id, "x"),
     "allow_lists.delete_entries": lambda two: two.mine.allow_lists.delete_entries(two.list_id, "x"),
+    "allow_lists.search": lambda two: two.mine.allow_lists.search(two.theirs.uid, "host"),
     "allow_lists.delete": lambda two: two.mine.allow_lists.delete(two.theirs.uid),
     "allow_lists.preview": lambda two: two.mine.allow_lists.preview(two.theirs.uid, 30),
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
@@ -387,9 +390,15 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "revoke_application": lambda two: two.mine.revoke_application(two.client_id),
     "add_certificate": lambda two: two.mine.add_certificate(two.client_id, certificate("b")),
     "revoke_certificate": lambda two: two.mine.revoke_certificate(two.client_id, two.certificate_id),
-    "add_refresh_token": lambda two: two.mine.add_refresh_token(two.client_id, "r", "x", LATER, LATER),
-    "rotate_refresh_token": lambda two: two.mine.rotate_refresh_token(two.client_id, "refresh", "n", LATER),
-    "revoke_refresh_tokens": lambda two: two.mine.revoke_refresh_tokens(two.client_id),
+    "access.application": lambda two: two.mine.access.application(two.client_id),
+    "access.change": lambda two: two.mine.access.change(two.client_id, name="x", roles=["x"]),
+    "access.add_refresh_token": lambda two: two.mine.access.add_refresh_token(
+        two.client_id, "r", "x", LATER, LATER
+    ),
+    "access.rotate_refresh_token": lambda two: two.mine.access.rotate_refresh_token(
+        two.client_id, "refresh", "n", LATER
+    ),
+    "access.revoke_refresh_tokens": lambda two: two.mine.access.revoke_refresh_tokens(two.client_id),
 }
 """Each method with what is another's: nothing comes of it."""
 
@@ -419,6 +428,8 @@ OWN: dict[str, Callable[[Two], object]] = {
     "add_suppression": lambda two: two.mine.add_suppression(Suppression("", AHEAD, machine="host-7"), "x"),
     "suppressions": lambda two: two.mine.suppressions(),
     "audit_log": lambda two: two.mine.audit_log(),
+    "trail.page": lambda two: two.mine.trail.page(Wanted()).found,
+    "trail.each": lambda two: list(two.mine.trail.each(Wanted(set_name="Outputs"))),
     "outbox.outputs": lambda two: two.mine.outbox.outputs(),
     "outbox.output": lambda two: two.mine.outbox.output("one"),
     "outbox.add": lambda two: two.mine.outbox.add(Output("two", "file", "x"), "x"),
@@ -441,6 +452,7 @@ OWN: dict[str, Callable[[Two], object]] = {
     "allow_lists.recording": lambda two: two.mine.allow_lists.recording(lambda scope, over: scope.tenant_id),
     "retention.limits": lambda two: two.mine.retention.limits(),
     "retention.change": lambda two: two.mine.retention.change(What.ALERTS, Limit(50), "x"),
+    "retention.extents": lambda two: two.mine.retention.extents(),
     "retention.due": lambda two: two.mine.retention.due(),
     "retention.run": lambda two: emptied(two.mine),
 }
@@ -454,6 +466,8 @@ def test_every_method_is_tried() -> None:
         ("retention", Retention),
         ("outbox", Outbox),
         ("members", Members),
+        ("access", Access),
+        ("trail", Trail),
     ):
         methods |= {f"{name}.{one}" for one, value in vars(part).items() if callable(value) and one[0] != "_"}
     assert ATTACKS.keys() | OWN.keys() == methods

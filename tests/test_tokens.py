@@ -262,7 +262,7 @@ def test_of_several_at_once_one_gets_the_next_token(service: Local, access: Acce
     found: list[str] = []
 
     def take(number: int) -> None:
-        redeemed = tenant.rotate_refresh_token(
+        redeemed = tenant.access.rotate_refresh_token(
             access.client_id, secrets.digest(text), str(number), timedelta(days=1)
         )
         found.append(redeemed.state)
@@ -288,7 +288,7 @@ def test_refresh_tokens_that_are_refused(service: Local, access: Access, grants:
     digest = secrets.digest("old")
     zero = timedelta(0)
     tenant = service.store.tenant(access.tenant_id)
-    tenant.add_refresh_token(access.client_id, digest, "https://graph.windows.net", zero, zero)
+    tenant.access.add_refresh_token(access.client_id, digest, "https://graph.windows.net", zero, zero)
     refused(redeem(service, access, "old"), 400, "invalid_grant", 700082)
     assert redeem(service, access, text, client_secret=access.client_secret).status == 200
 
@@ -296,8 +296,10 @@ def test_refresh_tokens_that_are_refused(service: Local, access: Access, grants:
 def test_a_family_ends_whatever_its_use(service: Local, access: Access) -> None:
     tenant = service.store.tenant(access.tenant_id)
     longest = timedelta(seconds=3)
-    first = tenant.add_refresh_token(access.client_id, "1", "https://graph.windows.net", longest, longest)
-    token = tenant.rotate_refresh_token(access.client_id, "1", "2", timedelta(days=14)).token
+    first = tenant.access.add_refresh_token(
+        access.client_id, "1", "https://graph.windows.net", longest, longest
+    )
+    token = tenant.access.rotate_refresh_token(access.client_id, "1", "2", timedelta(days=14)).token
     assert token is not None
     assert token.expires_at == token.family_expires_at == first.family_expires_at
 
@@ -307,8 +309,8 @@ def test_revoking_ends_refresh_tokens_and_what_they_got(
 ) -> None:
     given_ = generated(grants, service, access)
     tenant = service.store.tenant(access.tenant_id)
-    assert tenant.revoke_refresh_tokens(access.client_id) == 1
-    assert tenant.revoke_refresh_tokens(access.client_id) == 0
+    assert tenant.access.revoke_refresh_tokens(access.client_id) == 1
+    assert tenant.access.revoke_refresh_tokens(access.client_id) == 0
     refused(redeem(service, access, given_.refresh_token), 400, "invalid_grant", 50173)
     assert not works(service, given_.issued.token)
     again = generated(grants, service, access)

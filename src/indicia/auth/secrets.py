@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Iterable
 
 HINT_LENGTH = 3
+DAYS = 730
+"""For how long a client secret is valid unless somebody says otherwise."""
 
 
 def make() -> str:

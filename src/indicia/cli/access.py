@@ -1,4 +1,4 @@
-"""Secrets: made, shown once, saved to files that only their owner reads."""
+"""Files of secrets, which only their owner reads."""
 
 from __future__ import annotations
 
@@ -7,52 +7,11 @@ import secrets as random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import Self, TextIO
 
 from indicia.errors import InputError
-
-if TYPE_CHECKING:
-    from indicia.settings import Settings
-    from indicia.store import Secret, TenantStore
-
-SECRET_DAYS = 730
-RESOURCE = "https://graph.windows.net"
-
-
-def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) -> dict[str, str]:
-    """The access of an application, in the words that client libraries use."""
-    from indicia.auth import certificates
-
-    authority = certificates.ensure(settings.home, settings.host).authority if settings.tls else None
-    login = f"{settings.base_url}/{tenant_uid}/oauth2"
-    return {
-        "tenant_id": tenant_uid,
-        "client_id": client_id,
-        "client_secret": secret,
-        "authorization_url": f"{login}/token",
-        "token_url_v2": f"{login}/v2.0/token",
-        "resource": RESOURCE,
-        "api_url": f"{settings.base_url}/V1.0",
-        "ca_file": os.fspath(authority) if authority else "",
-    }
-
-
-def new_secret(
-    tenant: TenantStore, client_id: str, description: str, days: int | None = SECRET_DAYS
-) -> tuple[str, Secret]:
-    """A new secret of an application: its text, shown this once, and what the store keeps of it.
-
-    `days` of validity; None: it never expires.
-    """
-    from indicia.auth import secrets
-
-    text = secrets.make()
-    end = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    kept = tenant.add_secret(client_id, secrets.digest(text), secrets.hint(text), description, end)
-    return text, kept
 
 
 class SaveFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,9 +23,7 @@ from indicia.cli.show import counted, details, result, say, table
 from indicia.model import IndicatorType
 
 if TYPE_CHECKING:
-    from indicia.allow import AllowEntry, AllowList, Effect, Preview
-    from indicia.feeds.warning_lists import WarningList
-    from indicia.store import TenantStore
+    from indicia.allow import AllowList, Effect, Preview
 
 COLUMNS = ("name", "enabled", "action", "entries", "types", "owner", "suppressed", "comment")
 KINDS = ("String", "Substring", "Hostname", "Cidr", "Regex")
@@ -89,7 +88,7 @@ def import_(session: Session, /, tenant: str | None, json_asked: bool, **given: 
         raise InputError("holds no list of that name", place=given["file"])
     types = tuple(IndicatorType(name) for name in given["types"])
     faults = Faults("entries that cannot be used")
-    ready = [_ready(one, types, given["file"], faults) for one in read]
+    ready = [warning_lists.ready(one, types, partial(faults, given["file"])) for one in read]
     faults.close()
     if given["strict"] and faults.count:
         raise InputError(
@@ -97,7 +96,7 @@ def import_(session: Session, /, tenant: str | None, json_asked: bool, **given: 
             place=given["file"],
         )
     with session.tenant(tenant) as own:
-        made = [_put(own, new, entries, session.by) for new, entries in ready]
+        made = [own.allow_lists.put(new, entries, session.by) for new, entries in ready]
     result(
         {"faults": faults.count, "lists": [nouns.allow_list(one) for one in made]},
         json_asked=json_asked,
@@ -110,35 +109,6 @@ def _kind(name: str) -> Any:
     from indicia.allow import AllowKind
 
     return AllowKind(name)
-
-
-def _ready(
-    one: WarningList, types: tuple[IndicatorType, ...], file: str, faults: Faults
-) -> tuple[AllowList, list[AllowEntry]]:
-    """A list and its entries; what cannot be one is told."""
-    from indicia import allow
-    from indicia.errors import InvalidValue
-
-    if not types and one.attributes is not None:
-        types = allow.types_of(one.attributes)
-        if not types:
-            faults(file, 0, f"{one.name} is about no type of indicator that there is here; it is empty")
-            return allow.AllowList(one.name, comment=one.comment), []
-    found: list[AllowEntry] = []
-    for line, kind, value in one.values:
-        try:
-            found += allow.entries(kind, value, types)
-        except InvalidValue as error:
-            faults(file, line, error.message)
-    return allow.AllowList(one.name, comment=one.comment, types=types), found
-
-
-def _put(own: TenantStore, new: AllowList, entries: list[AllowEntry], by: str) -> AllowList:
-    from dataclasses import replace
-
-    from indicia.model import REASON_LIMIT
-
-    return own.allow_lists.put(replace(new, comment=new.comment[:REASON_LIMIT]), entries, by)
 
 
 @group.command()

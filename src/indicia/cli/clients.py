@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from indicia.auth import roles
+from indicia.auth import roles, secrets
 from indicia.cli import credentials, nouns
-from indicia.cli.access import SECRET_DAYS
 from indicia.cli.session import Choice, Session, make_sure, pass_session, store_options, yes_option
 from indicia.cli.show import as_json, details, moment, result, say, stamp, table
 
@@ -35,7 +34,7 @@ def secret_options(command: Command) -> Command:
         click.option(
             "--days",
             type=click.IntRange(1, 36_500),
-            default=SECRET_DAYS,
+            default=secrets.DAYS,
             show_default=True,
             help="How long the secret is valid.",
         ),
@@ -191,8 +190,9 @@ def _new_secret(
     session: Session, own: TenantStore, application: Callable[[], Application], given: dict[str, Any]
 ) -> None:
     """A secret of the application, saved or shown; the file is there before anything is made."""
-    from indicia.cli.access import SaveFile, new_secret
-    from indicia.cli.access import details as access_of
+    from indicia.cli.access import SaveFile
+    from indicia.web.access import details as access_of
+    from indicia.web.access import new_secret
 
     def make() -> tuple[Application, Secret, dict[str, str]]:
         owner = application()

@@ -143,5 +143,5 @@ def revoke_tokens(session: Session, client_id: str, yes: bool, tenant: str | Non
     """Refuse every refresh token of an application from now on, and the access tokens that they got."""
     with session.tenant(tenant) as own:
         make_sure(f"Revoke the generated tokens of {client_id}?", yes=yes)
-        count = own.revoke_refresh_tokens(client_id)
+        count = own.access.revoke_refresh_tokens(client_id)
     result({"revoked": count}, json_asked=json_asked, text=lambda: say(f"Revoked {count} refresh tokens."))

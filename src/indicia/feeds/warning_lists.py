@@ -12,13 +12,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indicia.allow import AllowKind
-from indicia.errors import InputError, MalformedFile
+from indicia import allow
+from indicia.allow import AllowEntry, AllowKind, AllowList
+from indicia.errors import InputError, InvalidValue, MalformedFile
+from indicia.model import REASON_LIMIT, IndicatorType
 from indicia.telemetry.sources import Source
 
 LIMIT = 256 * 1024 * 1024
@@ -44,7 +46,11 @@ def read(path: str, name: str | None = None, kind: AllowKind | None = None) -> l
 
     InputError, MalformedFile with the place.
     """
-    text = _text(path)
+    return lists(_text(path), path, name, kind)
+
+
+def lists(text: str, path: str, name: str | None = None, kind: AllowKind | None = None) -> list[WarningList]:
+    """As `read`, of what a file holds."""
     begin = text.lstrip()[:1]
     try:
         if begin in ("{", "["):
@@ -57,6 +63,28 @@ def read(path: str, name: str | None = None, kind: AllowKind | None = None) -> l
         error.place = f"{path}:{error.place}" if error.place else path
         raise
     return found if name is None or begin in ("{", "[") else [one for one in found if one.name == name]
+
+
+Fault = Callable[[int, str], None]
+"""Told of what cannot be used: a line, or 0, and why."""
+
+
+def ready(
+    one: WarningList, types: tuple[IndicatorType, ...], fault: Fault
+) -> tuple[AllowList, list[AllowEntry]]:
+    """A list as it is kept, and its entries; what cannot be one is told. `types`: what it is about."""
+    if not types and one.attributes is not None:
+        types = allow.types_of(one.attributes)
+        if not types:
+            fault(0, f"{one.name} is about no type of indicator that there is here; it is empty")
+            return AllowList(one.name, comment=one.comment[:REASON_LIMIT]), []
+    found: list[AllowEntry] = []
+    for line, kind, value in one.values:
+        try:
+            found += allow.entries(kind, value, types)
+        except InvalidValue as error:
+            fault(line, error.message)
+    return AllowList(one.name, comment=one.comment[:REASON_LIMIT], types=types), found
 
 
 def _text(path: str) -> str:

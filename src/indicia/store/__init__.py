@@ -7,8 +7,8 @@
 `scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `uploads`,
 `purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `messages`, `audit`,
 `clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
-for, `allow` the allow-lists, `retention` says how long what is recorded is kept;
-`members` who may sign in to a tenant, `people` who signs in at all;
+for, `allow` the allow-lists, `access` one application, `retention` says how long what is recorded is kept,
+`trail` reads the audit log; `members` who may sign in to a tenant, `people` who signs in at all;
 `tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
 and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
@@ -38,21 +38,25 @@ from indicia.store.outbox import Outbox
 from indicia.store.people import People
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
-from indicia.store.retention import Limit, What
+from indicia.store.retention import Extent, Limit, What
 from indicia.store.store import Store
 from indicia.store.tenant import TenantStore
+from indicia.store.trail import Looked, Mark, Trail, Wanted
 from indicia.store.uploads import Upload, Uploaded
 
 __all__ = [
     "Application",
     "Certificate",
     "Counts",
+    "Extent",
     "Holder",
     "ImportState",
     "Limit",
     "Link",
     "Member",
     "Members",
+    "Looked",
+    "Mark",
     "News",
     "Outbox",
     "Page",
@@ -71,9 +75,11 @@ __all__ = [
     "Store",
     "Tenant",
     "TenantStore",
+    "Trail",
     "Upload",
     "Uploaded",
     "Visitor",
+    "Wanted",
     "What",
     "Within",
 ]

@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import func
+
 from indicia.allow import AllowAction, Allowance, AllowEntry, AllowKind, AllowList, Effect, Preview
 from indicia.errors import InvalidValue, NotFound, QuotaExceeded
 from indicia.model import NAME_LIMIT, REASON_LIMIT, Actor, AuditAction, Detection, IndicatorType, Silenced
@@ -32,6 +34,8 @@ MOST_ENTRIES = 2_000_000
 """Entries of all lists of a tenant; each process keeps those of the enabled ones in memory."""
 MOST_PATTERNS = 500
 """Regular expressions of all lists: they are tried one by one."""
+LOOKED_AT = 50_000
+"""Entries that one search looks at."""
 _TRIES = 3
 _PAGE = 2000
 _TEXTS = {
@@ -46,6 +50,13 @@ ENTRIES = "AllowEntries"
 T = TypeVar("T")
 Changes = Mapping[str, object] | Callable[[AllowList], Mapping[str, object]]
 Check = Callable[[AllowList], None]
+
+
+class Hits(NamedTuple):
+    """A page of entries, and the id behind which to go on; None at the end."""
+
+    found: list[AllowEntry]
+    after: int | None
 
 
 class _Kept(NamedTuple):
@@ -88,6 +99,14 @@ class AllowLists:
                 allow_entries.c.list_id == _one(scope, name).id, allow_entries.c.id > after
             )
             return entry_nouns(scope, scope.rows(query.order_by(allow_entries.c.id).limit(limit)))
+
+    def search(self, name: str, text: str, *, after: int = 0, limit: int = 50) -> Hits:
+        """Entries of a list that hold a text, without letter case; NotFound.
+
+        At most LOOKED_AT entries are looked at.
+        """
+        with self._reading() as scope:
+            return _search(scope, _one(scope, name).id, text.lower(), after, limit)
 
     def add(self, new: AllowList, by: str) -> AllowList:
         """A list without entries, with id and stamps made here; InvalidValue, QuotaExceeded."""
@@ -301,6 +320,21 @@ def _counting(scope: Scope, allowance: Allowance, call: Callable[[Scope, alerts.
             last_suppressed_at=rows.micros(rows.now()),
         )
     return outcome
+
+
+def _search(scope: Scope, list_id: int, text: str, after: int, limit: int) -> Hits:
+    mine = (allow_entries.c.list_id == list_id, allow_entries.c.id > after)
+    in_order = scope.select(allow_entries, allow_entries.c.id).where(*mine).order_by(allow_entries.c.id)
+    end = scope.row(in_order.offset(LOOKED_AT - 1).limit(1)) if text else None
+    wanted = scope.select(allow_entries).where(*mine)
+    if text:
+        wanted = wanted.where(func.lower(allow_entries.c.value).contains(text, autoescape=True))
+    if end is not None:
+        wanted = wanted.where(allow_entries.c.id <= end[0])
+    found = scope.rows(wanted.order_by(allow_entries.c.id).limit(limit + 1))
+    if len(found) > limit:
+        return Hits(entry_nouns(scope, found[:limit]), found[limit - 1].id)
+    return Hits(entry_nouns(scope, found), None if end is None else int(end[0]))
 
 
 def _revision(scope: Scope) -> int:

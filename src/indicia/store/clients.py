@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from uuid import uuid4
 from sqlalchemy import Row
 
 from indicia.errors import InvalidValue, NotFound
+from indicia.model import NAME_LIMIT, REASON_LIMIT
 from indicia.store import rows
 from indicia.store.nouns import Application, Certificate, Secret
 from indicia.store.scope import Scope
@@ -32,10 +34,45 @@ def every(scope: Scope, tenant_uid: str) -> list[Application]:
     ]
 
 
-def add(scope: Scope, tenant_uid: str, name: str, roles: Iterable[str]) -> Application:
-    """A new application without a secret."""
+def one(scope: Scope, tenant_uid: str, client_id: str) -> Application:
+    """The application of a client id; NotFound."""
+    row = owner_of(scope, client_id)
+    kept = scope.select(secrets).where(secrets.c.application_id == row.id).order_by(secrets.c.id)
+    shown = scope.select(certificates).where(certificates.c.application_id == row.id)
+    return rows.application(
+        row,
+        tenant_uid,
+        tuple(rows.secret(found) for found in scope.rows(kept)),
+        tuple(rows.certificate(found) for found in scope.rows(shown.order_by(certificates.c.id))),
+    )
+
+
+def change(scope: Scope, before: Application, name: str | None, roles: Collection[str] | None) -> Application:
+    """It with another name, or other roles; InvalidValue, also for one that was revoked."""
+    if before.revoked_at is not None:
+        raise InvalidValue("the application was revoked; make another one", target="name")
+    after = replace(
+        before,
+        name=before.name if name is None else name,
+        roles=before.roles if roles is None else tuple(roles),
+    )
+    _must_be_name(after.name)
+    mine = applications.c.client_id == before.client_id
+    scope.update(applications, mine, name=after.name, roles=json.dumps(after.roles))
+    return after
+
+
+def _must_be_name(name: str) -> None:
     if not name.strip():
         raise InvalidValue("an application needs a name", target="name")
+    if len(name) > NAME_LIMIT or not name.isprintable():
+        words = f"the name of an application has at most {NAME_LIMIT} characters, all of them printable"
+        raise InvalidValue(words, target="name")
+
+
+def add(scope: Scope, tenant_uid: str, name: str, roles: Iterable[str]) -> Application:
+    """A new application without a secret."""
+    _must_be_name(name)
     made = Application(
         client_id=str(uuid4()),
         tenant_uid=tenant_uid,
@@ -60,6 +97,9 @@ def add_secret(
 ) -> Secret:
     """Keep the hash of a new secret beside those there are."""
     owner = owner_of(scope, client_id)
+    if len(description) > REASON_LIMIT or not rows.storable(description):
+        words = f"has at most {REASON_LIMIT} characters of Unicode, not U+0000"
+        raise InvalidValue(words, target="description")
     created_at = rows.now()
     number = scope.insert(
         secrets,

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import ColumnElement
+
 from indicia.errors import InvalidValue, NotFound, QuotaExceeded
 from indicia.messages import Backlog, Delivery, Message, MessageState, Outcome, Output, Sent
 from indicia.model import (
@@ -193,11 +195,11 @@ class Outbox:
                 audit.note(scope, self._who(by), AuditAction.CHANGE, SET, key=owner.id, after=said)
             return count
 
-    def backlogs(self) -> list[Backlog]:
-        """Of each output what has not been sent yet."""
+    def backlogs(self, most: int | None = None) -> list[Backlog]:
+        """Of each output what has not been sent yet; `most`: no more messages are counted."""
         with self._reading() as scope:
             numbers = [row.id for row in scope.rows(scope.select(outputs, outputs.c.id))]
-            return [_backlog(scope, number) for number in numbers]
+            return [_backlog(scope, number, most) for number in numbers]
 
     def drop_old(self, now: datetime | None = None) -> int:
         """Forget some of what was delivered or given up long ago; how many messages."""
@@ -271,16 +273,24 @@ def message_nouns(_scope: Scope, found: Sequence[Any]) -> list[Message]:
     ]
 
 
-def _backlog(scope: Scope, output_id: int) -> Backlog:
-    waits = (outbox.c.output_id == output_id, outbox.c.state == str(MessageState.WAITING))
+def _backlog(scope: Scope, output_id: int, most: int | None) -> Backlog:
+    mine = outbox.c.output_id == output_id
+    waits = (mine, outbox.c.state == str(MessageState.WAITING))
     # By its number, which the index has, not by its time.
     first = scope.row(scope.select(outbox, outbox.c.made_at).where(*waits).order_by(outbox.c.id).limit(1))
     return Backlog(
         output_id,
-        scope.count(outbox, *waits),
+        _count(scope, most, *waits),
         None if first is None else rows.when(first.made_at),
-        scope.count(outbox, outbox.c.output_id == output_id, outbox.c.state == str(MessageState.DEAD)),
+        _count(scope, most, mine, outbox.c.state == str(MessageState.DEAD)),
     )
+
+
+def _count(scope: Scope, most: int | None, *where: ColumnElement[bool]) -> int:
+    in_order = scope.select(outbox, outbox.c.id).where(*where).order_by(outbox.c.id)
+    if most is not None and scope.row(in_order.offset(most - 1).limit(1)) is not None:
+        return most
+    return scope.count(outbox, *where)
 
 
 def _refused(scope: Scope, output_id: int, said: Delivery, now: datetime) -> None:

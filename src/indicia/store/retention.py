@@ -32,6 +32,8 @@ SET = "Retention"
 DAYS_MOST = 36_500
 MOST_LEAST = 1000
 """The smallest limit by number."""
+COUNTED = 10_000
+"""Rows that `extents` counts of what has no counter."""
 _LOOKED_AT = 1000
 """Alerts that are looked at between two looks for a writer."""
 
@@ -52,6 +54,17 @@ class Limit:
 
     days: int | None = None
     most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much there is of something."""
+
+    count: int
+    exact: bool
+    """False: at least so many."""
+    oldest: datetime | None
+    """When the first of those that are left came."""
 
 
 DEFAULTS: Mapping[What, Limit] = {
@@ -105,10 +118,22 @@ class Retention:
             was, said = ({"Days": one.days, "Most": one.most} for one in (before, limit))
             audits.note(scope, who, AuditAction.CHANGE, SET, key=str(what), before=was, after=said)
 
-    def due(self) -> dict[What, int]:
-        """How many of each a pass would delete now."""
+    def extents(self) -> dict[What, Extent]:
+        """How much of each there is; as quick for millions, of which no more than COUNTED are counted."""
         with self._reading() as scope:
-            now, limits = rows.now(), _limits(scope)
+            held = counting.counts(scope)
+            known = {What.DETECTIONS: held.detections, What.ALERTS: held.alerts}
+            return {what: _extent(scope, what, known.get(what)) for what in What}
+
+    def due(self, others: Mapping[What, Limit] | None = None) -> dict[What, int]:
+        """How many of each a pass would delete now, or with other limits than those that hold.
+
+        InvalidValue for limits beyond bounds. It looks at all that is old, so it may take seconds.
+        """
+        for what, limit in (others or {}).items():
+            _must_fit(what, limit)
+        with self._reading() as scope:
+            now, limits = rows.now(), _limits(scope) | dict(others or {})
             found = {
                 what: scope.count(_AGED[what][0], _bound(scope, what, limits[what], now)) for what in _AGED
             }
@@ -247,6 +272,18 @@ class Retention:
             yield Scope(connection, self.tenant.id)
 
 
+def _extent(scope: Scope, what: What, known: int | None) -> Extent:
+    table, at = (alerts, alerts.c.created_at) if what is What.ALERTS else _AGED[what]
+    first = scope.row(scope.select(table, at).order_by(table.c.id).limit(1))
+    oldest = None if first is None else rows.when(first[0])
+    if known is not None:
+        return Extent(known, True, oldest)
+    beyond = scope.select(table, table.c.id).order_by(table.c.id).offset(COUNTED).limit(1)
+    if scope.row(beyond) is not None:
+        return Extent(COUNTED, False, oldest)
+    return Extent(scope.count(table), True, oldest)
+
+
 def _limits(scope: Scope) -> dict[What, Limit]:
     own = {What(row.kept): Limit(row.days, row.most) for row in scope.rows(scope.select(retention))}
     return {what: own.get(what, DEFAULTS[what]) for what in What}
@@ -266,7 +303,8 @@ def _bound(scope: Scope, what: What, limit: Limit, now: datetime) -> ColumnEleme
     table, at = _AGED[what]
     ends = []
     if limit.days is not None:
-        young = scope.select(table, table.c.id).where(at >= rows.micros(now - timedelta(days=limit.days)))
+        # Not by an index of the time: in the order of ids the first one that is young ends the search.
+        young = scope.select(table, table.c.id).where(at + 0 >= rows.micros(now - timedelta(days=limit.days)))
         first = scope.row(young.order_by(table.c.id).limit(1))
         ends.append(_last(scope, table) + 1 if first is None else int(first[0]))
     if limit.most is not None:

@@ -428,6 +428,7 @@ audit = Table(
     Column("before", Text),
     Column("after", Text),
     Index(None, "tenant_id", "id"),
+    Index(None, "tenant_id", "at", "id"),  # by which people read it: the module trail
     sqlite_autoincrement=True,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -46,6 +46,7 @@ from indicia.store import (
     suppressions,
     uploads,
 )
+from indicia.store.access import Access
 from indicia.store.allow import AllowLists
 from indicia.store.casework import Changes as AlertChanges
 from indicia.store.changes import News, Position, Standing
@@ -59,8 +60,6 @@ from indicia.store.nouns import (
     Counts,
     ImportState,
     Recorded,
-    Redeemed,
-    RefreshToken,
     Secret,
     Tenant,
 )
@@ -71,6 +70,7 @@ from indicia.store.receipts import Receipt
 from indicia.store.retention import Retention
 from indicia.store.scope import Scope
 from indicia.store.suppressions import Changes as SuppressionChanges
+from indicia.store.trail import Trail
 from indicia.store.uploads import Upload, Uploaded
 
 NOBODY = Actor()
@@ -118,6 +118,10 @@ class TenantStore:
     """For how long what is recorded is kept."""
     outbox = Part(Outbox)
     """Outputs, and what waits for them."""
+    access = Part(Access)
+    """Applications, one by one, and the tokens that were generated for them."""
+    trail = Part(Trail)
+    """The audit log, the newest first."""
     members = Part(Members)
     """Who may sign in to it, and as what."""
 
@@ -551,27 +555,6 @@ class TenantStore:
         with self._writing() as scope:
             credentials.revoke_certificate(scope, client_id, number)
             audit.revoked(scope, self.actor, client_id, {"Certificate": number})
-
-    def add_refresh_token(
-        self, client_id: str, token_hash: str, resource: str, idle: timedelta, longest: timedelta
-    ) -> RefreshToken:
-        """The first token of a family, which ends `idle` after its last use, or after `longest`; NotFound."""
-        with self._writing() as scope:
-            return credentials.add_refresh_token(scope, client_id, token_hash, resource, idle, longest)
-
-    def rotate_refresh_token(
-        self, client_id: str, token_hash: str, next_hash: str, idle: timedelta
-    ) -> Redeemed:
-        """Take a token and put the next one of its family in its place; one of several callers wins."""
-        with self._writing() as scope:
-            return credentials.rotate_refresh_token(scope, client_id, token_hash, next_hash, idle)
-
-    def revoke_refresh_tokens(self, client_id: str) -> int:
-        """All of the application's are refused from now on, with what they got; how many could be used."""
-        with self._writing() as scope:
-            count = credentials.revoke_refresh_tokens(scope, client_id)
-            audit.revoked(scope, self.actor, client_id, {"RefreshTokens": count})
-            return count
 
     @contextmanager
     def _reading(self) -> Iterator[Scope]:

@@ -107,7 +107,7 @@ class Grants:
                 f"the application {client_id} was revoked; make another one: indicia clients add"
             )
         text = secrets.make()
-        token = tenant.add_refresh_token(
+        token = tenant.access.add_refresh_token(
             client_id, secrets.digest(text), resource, REFRESH_IDLE, REFRESH_LONGEST
         )
         return self._refreshed(application, token, text, resource, "1.0")
@@ -209,7 +209,7 @@ class Grants:
         text = _needed(ask.form, "refresh_token")
         resource = self._resource(ask) if ask.form.get("resource") or ask.form.get("scope") else ""
         fresh = secrets.make()
-        redeemed = self.tenant(application.tenant_uid).rotate_refresh_token(
+        redeemed = self.tenant(application.tenant_uid).access.rotate_refresh_token(
             application.client_id, secrets.digest(text), secrets.digest(fresh), REFRESH_IDLE
         )
         if redeemed.token is None:
