@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, or_
 
-from indicia.model import AuditAction, AuditEntry, Through
+from indicia.model import Actor, AuditAction, AuditEntry, Through
 from indicia.store import audit as audits
 from indicia.store import rows
 from indicia.store.engine import Database
@@ -88,6 +88,7 @@ class Trail:
 
     database: Database
     tenant: Tenant
+    actor: Actor
 
     def page(self, wanted: Wanted, *, after: Mark | None = None, limit: int = 50) -> Looked:
         """The next entries behind a mark, the newest first."""
