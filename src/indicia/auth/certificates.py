@@ -55,6 +55,11 @@ def names_of(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*ALWAYS, *own)))
 
 
+def authority(home: Path) -> Path:
+    """Where the home's own authority is, once `ensure` has made it."""
+    return home / "tls" / "ca.pem"
+
+
 def ensure(home: Path, host: str, *, now: datetime | None = None) -> Certificates:
     """The home's certificates for `host`; made where absent, near their end, or without one of its names.
 

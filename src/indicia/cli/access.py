@@ -1,4 +1,4 @@
-"""Files of secrets, which only their owner reads."""
+"""Access of applications, and the files of secrets, which only their owner reads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from indicia.errors import InputError
+
+if TYPE_CHECKING:
+    from indicia.settings import Settings
+
+
+def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) -> dict[str, str]:
+    """As `web.access.details`; the authority is made where no start has made it yet."""
+    from indicia.auth import certificates
+    from indicia.web import access
+
+    if settings.tls:
+        certificates.ensure(settings.home, settings.host)
+    return access.details(settings, tenant_uid, client_id, secret)
 
 
 class SaveFile:

@@ -191,7 +191,7 @@ def _new_secret(
 ) -> None:
     """A secret of the application, saved or shown; the file is there before anything is made."""
     from indicia.cli.access import SaveFile
-    from indicia.web.access import details as access_of
+    from indicia.cli.access import details as access_of
     from indicia.web.access import new_secret
 
     def make() -> tuple[Application, Secret, dict[str, str]]:

@@ -57,24 +57,14 @@ def certificate(
 
 
 def _register(own: TenantStore, client_id: str, file: Path) -> None:
-    from indicia.auth import assertions
     from indicia.errors import InputError
-    from indicia.store import Certificate
+    from indicia.web import access
 
     try:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", place=str(file)) from None
-    read = assertions.read_certificate(content, str(file))
-    now = datetime.now(UTC)
-    if now >= read.expires_at:
-        raise InputError("the certificate has expired; register one that is valid", place=str(file))
-    kept = own.add_certificate(
-        client_id,
-        Certificate(
-            0, read.sha1, read.sha256, read.pem, read.subject, now, read.valid_from, read.expires_at, None
-        ),
-    )
+    kept = access.register(own, client_id, content, str(file))
     say(f"Registered {kept.subject} as certificate {kept.id}.")
 
 

@@ -110,7 +110,8 @@ def _free_name(store: Store) -> str:
 def _access(settings: Settings, store: Store, tenant: TenantStore) -> dict[str, str]:
     """The access of a new application."""
     from indicia.auth import roles
-    from indicia.web.access import details, new_secret
+    from indicia.cli.access import details
+    from indicia.web.access import new_secret
     from indicia.web.gate import issuer_of
 
     issuer_of(settings, store)  # makes the signing key, so that the first start is as quick as the others

@@ -1,21 +1,23 @@
-"""What somebody needs who sets up a client: secrets, made and shown once, and the details beside them."""
+"""What somebody needs who sets up a client: secrets and certificates, and the details beside them."""
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from indicia.auth import certificates, secrets
+from indicia.auth import assertions, certificates, secrets
 from indicia.auth.tokens import RESOURCES
+from indicia.errors import InputError
 from indicia.settings import Settings
-from indicia.store import Secret, TenantStore
+from indicia.store import Certificate, Secret, TenantStore
 
 RESOURCE = RESOURCES[0]
 
 
 def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) -> dict[str, str]:
     """The access of an application, in the words that client libraries use."""
-    authority = certificates.ensure(settings.home, settings.host).authority if settings.tls else None
+    authority = authority_of(settings)
     login = f"{settings.base_url}/{tenant_uid}/oauth2"
     return {
         "tenant_id": tenant_uid,
@@ -27,6 +29,23 @@ def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) ->
         "api_url": f"{settings.base_url}/V1.0",
         "ca_file": os.fspath(authority) if authority else "",
     }
+
+
+def authority_of(settings: Settings) -> Path | None:
+    """The file with the authority that clients trust, made by the first start; None without TLS."""
+    return certificates.authority(settings.home) if settings.tls else None
+
+
+def register(tenant: TenantStore, client_id: str, content: bytes, place: str) -> Certificate:
+    """Keep the certificate in a file for an application. InputError, InvalidValue, NotFound."""
+    read = assertions.read_certificate(content, place)
+    now = datetime.now(UTC)
+    if now >= read.expires_at:
+        raise InputError("the certificate has expired; register one that is valid", place=place)
+    new = Certificate(
+        0, read.sha1, read.sha256, read.pem, read.subject, now, read.valid_from, read.expires_at, None
+    )
+    return tenant.add_certificate(client_id, new)
 
 
 def new_secret(
