@@ -452,6 +452,7 @@ OWN: dict[str, Callable[[Two], object]] = {
     "allow_lists.recording": lambda two: two.mine.allow_lists.recording(lambda scope, over: scope.tenant_id),
     "retention.limits": lambda two: two.mine.retention.limits(),
     "retention.change": lambda two: two.mine.retention.change(What.ALERTS, Limit(50), "x"),
+    "retention.change_all": lambda two: two.mine.retention.change_all({What.ALERTS: Limit(60)}, "x"),
     "retention.extents": lambda two: two.mine.retention.extents(),
     "retention.due": lambda two: two.mine.retention.due(),
     "retention.run": lambda two: emptied(two.mine),

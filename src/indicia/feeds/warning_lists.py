@@ -91,16 +91,23 @@ def _text(path: str) -> str:
     file = None if path == "-" else Path(path)
     if file is not None and not file.is_file():
         raise InputError("there is no such file", place=path)
-    with Source(path, file).open() as stream:
-        data = bytearray()
-        while piece := stream.read(1024 * 1024):
-            data += piece
-            if len(data) > LIMIT:
-                raise InputError(f"has more than {LIMIT:,} bytes; import it in parts", place=path)
+    return unpacked(Source(path, file))
+
+
+def unpacked(source: Source) -> str:
+    """What a source holds, unpacked, as text. InputError, MalformedFile."""
+    data = bytearray()
     try:
+        with source.open() as stream:
+            while piece := stream.read(1024 * 1024):
+                data += piece
+                if len(data) > LIMIT:
+                    raise InputError(f"has more than {LIMIT:,} bytes; import it in parts", place=source.name)
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MalformedFile(f"is not UTF-8 at byte {error.start + 1}", place=path) from None
+        raise MalformedFile(f"is not UTF-8 at byte {error.start + 1}", place=source.name) from None
+    except OSError as error:
+        raise MalformedFile(f"cannot be read to its end: {error}", place=source.name) from None
 
 
 def _of_json(text: str, name: str | None) -> list[WarningList]:

@@ -107,16 +107,18 @@ class Retention:
 
     def change(self, what: What, limit: Limit, by: str) -> None:
         """Hold another limit from the next pass on; InvalidValue beyond bounds."""
-        _must_fit(what, limit)
+        self.change_all({what: limit}, by)
+
+    def change_all(self, limits: Mapping[What, Limit], by: str) -> None:
+        """As `change`, all of them or none."""
+        for what, limit in limits.items():
+            must_fit(what, limit)
+        who = self.actor if self.actor.name else replace(self.actor, name=by)
         with self._writing() as scope:
-            before = _limits(scope)[what]
-            if limit == before:
-                return
-            scope.delete(retention, retention.c.kept == str(what))
-            scope.insert(retention, kept=str(what), days=limit.days, most=limit.most)
-            who = self.actor if self.actor.name else replace(self.actor, name=by)
-            was, said = ({"Days": one.days, "Most": one.most} for one in (before, limit))
-            audits.note(scope, who, AuditAction.CHANGE, SET, key=str(what), before=was, after=said)
+            held = _limits(scope)
+            for what, limit in limits.items():
+                if limit != held[what]:
+                    _hold(scope, who, what, held[what], limit)
 
     def extents(self) -> dict[What, Extent]:
         """How much of each there is; as quick for millions, of which no more than COUNTED are counted."""
@@ -131,7 +133,7 @@ class Retention:
         InvalidValue for limits beyond bounds. It looks at all that is old, so it may take seconds.
         """
         for what, limit in (others or {}).items():
-            _must_fit(what, limit)
+            must_fit(what, limit)
         with self._reading() as scope:
             now, limits = rows.now(), _limits(scope) | dict(others or {})
             found = {
@@ -289,7 +291,15 @@ def _limits(scope: Scope) -> dict[What, Limit]:
     return {what: own.get(what, DEFAULTS[what]) for what in What}
 
 
-def _must_fit(what: What, limit: Limit) -> None:
+def _hold(scope: Scope, who: Actor, what: What, before: Limit, limit: Limit) -> None:
+    scope.delete(retention, retention.c.kept == str(what))
+    scope.insert(retention, kept=str(what), days=limit.days, most=limit.most)
+    was, said = ({"Days": one.days, "Most": one.most} for one in (before, limit))
+    audits.note(scope, who, AuditAction.CHANGE, SET, key=str(what), before=was, after=said)
+
+
+def must_fit(what: What, limit: Limit) -> None:
+    """Raise InvalidValue for a limit beyond bounds."""
     if limit.days is not None and not 1 <= limit.days <= DAYS_MOST:
         raise InvalidValue(f"must be 1 to {DAYS_MOST} days", target="Days")
     if what is What.RECEIPTS and limit.days != DEFAULTS[what].days:
