@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from indicia.web.portal.pages import Page
-
 from indicia.web.portal.settings import (
     allow_lists,
     applications,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import Visit
 from starlette.responses import Response
 
 from indicia import values
@@ -17,6 +15,8 @@ from indicia.feeds.warning_lists import WarningList
 from indicia.model import DetectionFunction, IndicatorType
 from indicia.store.allow import MOST_LISTS
 from indicia.telemetry.sources import Source
+from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.visit import Visit
 
 LISTS = "/portal/settings/allow-lists"
 AT_ONCE = 50

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import Visit
 from starlette.responses import Response
 
 from indicia.auth import roles, secrets
@@ -21,6 +19,8 @@ from indicia.errors import InputError, InvalidValue, NotFound
 from indicia.model import REASON_LIMIT
 from indicia.store import Application
 from indicia.web import access, snippets
+from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.visit import Visit
 from indicia.web.token import v1_answer
 
 APPLICATIONS = "/portal/settings/applications"

@@ -8,14 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
 
-from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import Visit
 from starlette.responses import Response
 
 from indicia.errors import InputError, InvalidValue
 from indicia.model import AuditAction, AuditEntry, Through
 from indicia.store import Mark, Wanted
+from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.settings import exports
+from indicia.web.portal.visit import Visit
 
 AUDIT = "/portal/settings/audit"
 FILTERS = ("by", "set", "key", "action", "through", "since", "until")

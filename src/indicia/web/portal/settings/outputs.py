@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import Visit
 from starlette.responses import Response
 
 from indicia import outputs as kinds
@@ -21,6 +19,8 @@ from indicia.messages import Backlog, Outcome, Output, Sent
 from indicia.model import Severity
 from indicia.outputs.given import Given
 from indicia.store.outbox import MOST
+from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.visit import Visit
 
 OUTPUTS = "/portal/settings/outputs"
 COUNTED = 10_001

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import Visit
 from starlette.responses import Response
 
 from indicia.model import BULK_LIMIT
 from indicia.store import allow, outbox
+from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.visit import Visit
 
 
 class Use(NamedTuple):

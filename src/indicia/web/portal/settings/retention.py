@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import Visit
 from starlette.responses import Response
 
 from indicia.errors import InvalidValue
 from indicia.store import Limit, What
 from indicia.store.retention import must_fit
+from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.visit import Visit
 
 RETENTION = "/portal/settings/retention"
 CHANGEABLE = (What.DETECTIONS, What.ALERTS, What.AUDIT)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import Visit
 from starlette.responses import Response
 
 from indicia.auth import roles, secrets
 from indicia.errors import InputError, InvalidValue, NotFound
 from indicia.web import access
+from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.settings import applications
 from indicia.web.portal.settings.applications import INTEL
+from indicia.web.portal.visit import Visit
 
 NAME = "Threat intelligence API"
 """What the application is called that enabling makes."""
