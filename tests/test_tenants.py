@@ -30,9 +30,11 @@ from indicia.model import (
 from indicia.odata.entities import ALERT, ALERT_DEFINITION, DETECTION, ENTITIES, INDICATOR
 from indicia.odata.tree import Query
 from indicia.store import (
+    Arrived,
     Certificate,
     Limit,
     Outbox,
+    Overview,
     Position,
     Receipt,
     Role,
@@ -90,6 +92,9 @@ MODULES = {
 """Where these names are modules of the store, not tables."""
 LATER = timedelta(days=1)
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+PARTS = (("allow_lists", AllowLists), ("retention", Retention), ("outbox", Outbox), ("overview", Overview), ("members", Members))
+"""What hangs on a TenantStore."""
 RESOLVED = {"status": AlertStatus.RESOLVED}
 KNOWN = AllowEntry(AllowKind.STRING, "host-9.example", IndicatorType.DOMAIN_NAME)
 OTHER = AllowEntry(AllowKind.HOSTNAME, "host-10.example")
@@ -246,6 +251,11 @@ def person(store: Store, tenant: TenantStore) -> tuple[Any, ...]:
     return found.uid, tenant.members.invite(f"next {tenant.uid}", Role.READER, tenant.uid, LATER).id
 
 
+def came(name: str) -> Arrived:
+    """Events of a source."""
+    return Arrived(name, 5, 1, 2, datetime.now(UTC), None)
+
+
 def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     """One of everything."""
     owner = add(tenant, 2)
@@ -270,6 +280,8 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     (entry,) = tenant.allow_lists.entries(tenant.uid)
     listed = (entry.list_id, entry.id)
     return owner.id, found, alert, client, secret.id, kept.id, silent.id, output.id, waiting, *listed
+    tenant.overview.note_sources([came("dns"), came(tenant.uid)])
+    return owner.id, found, alert, client, secret.id, kept.id, silent.id, output.id, waiting
 
 
 @pytest.fixture
@@ -450,6 +462,15 @@ OWN: dict[str, Callable[[Two], object]] = {
         IndicatorType.DOMAIN_NAME, "host-9.example"
     ),
     "allow_lists.recording": lambda two: two.mine.allow_lists.recording(lambda scope, over: scope.tenant_id),
+    "overview.mark": lambda two: two.mine.overview.mark(),
+    "overview.recorded": lambda two: two.mine.overview.recorded(LONG_AGO),
+    "overview.open": lambda two: two.mine.overview.open(),
+    "overview.top": lambda two: two.mine.overview.top(LONG_AGO, 10),
+    "overview.held": lambda two: two.mine.overview.held(AHEAD),
+    "overview.storms": lambda two: two.mine.overview.storms(AHEAD, 10),
+    "overview.suppressions": lambda two: two.mine.overview.suppressions(LONG_AGO),
+    "overview.sources": lambda two: two.mine.overview.sources(),
+    "overview.note_sources": lambda two: two.mine.overview.note_sources([came("dns")]),
     "retention.limits": lambda two: two.mine.retention.limits(),
     "retention.change": lambda two: two.mine.retention.change(What.ALERTS, Limit(50), "x"),
     "retention.change_all": lambda two: two.mine.retention.change_all({What.ALERTS: Limit(60)}, "x"),
@@ -470,6 +491,7 @@ def test_every_method_is_tried() -> None:
         ("access", Access),
         ("trail", Trail),
     ):
+    for name, part in PARTS:
         methods |= {f"{name}.{one}" for one, value in vars(part).items() if callable(value) and one[0] != "_"}
     assert ATTACKS.keys() | OWN.keys() == methods
 

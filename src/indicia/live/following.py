@@ -15,6 +15,7 @@ from pathlib import Path
 
 from indicia.errors import IndiciaError
 from indicia.live import compiled
+from indicia.live.arrivals import Arrivals
 from indicia.live.view import Layer, View
 from indicia.match.kernel import BUILT
 from indicia.store import Position, Store, TenantStore
@@ -41,6 +42,7 @@ class Following:
 
     def __init__(self, tenant: TenantStore, folder: Path, make: Callable[[], bool]) -> None:
         self.tenant = tenant
+        self.arrivals = Arrivals(tenant)
         self._folder = folder
         self._make = make
         self._turn = threading.Lock()
@@ -190,6 +192,10 @@ class Followings:
                 self._start()
         return self._found[tenant.uid]
 
+    def loaded_of(self, tenant: TenantStore) -> Following | None:
+        """The live index of a tenant where it is loaded here already."""
+        return self._found.get(tenant.uid)
+
     def _maker(self, tenant: TenantStore) -> Callable[[], bool]:
         return lambda: compiled.make_apart(self._url, tenant, self._folder)
 
@@ -217,6 +223,7 @@ class Followings:
             self._thread.join()
         for one in self._found.values():
             one.settle()
+            self._note(one.arrivals.note)
 
     def _start(self) -> None:
         if self._thread is None:
@@ -234,5 +241,12 @@ class Followings:
                     one.refresh()
                 except IndiciaError as error:
                     LOG.warning("what was written is not in force yet: %s", error)
+                self._note(one.arrivals.note_if_due)
             found = list(self._found.values())
             self._told(max(one.view.generation for one in found), min(one.current_at for one in found))
+
+    def _note(self, note: Callable[[], None]) -> None:
+        try:
+            note()
+        except IndiciaError as error:
+            LOG.warning("what came of which source is not noted yet: %s", error)

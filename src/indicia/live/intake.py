@@ -12,6 +12,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import msgspec
 
@@ -81,6 +82,7 @@ class Intake:
         """What has come and is not matched."""
         self._size = 0
         self._line = 0
+        self._told = (0, 0, 0)
         self._waiting: list[Detection] = []
         self.taken = Taken(generation=live.view.generation)
 
@@ -99,6 +101,7 @@ class Intake:
         block = b"".join(self._pieces)
         self._pieces, self._size = [data[cut:]], len(data) - cut
         self._match(block)
+        self._tell(block)
 
     def end(self) -> Taken:
         """Nothing follows: what is left is matched and everything recorded. Raises StoreError."""
@@ -106,7 +109,18 @@ class Intake:
         if block:
             self._match(block)
         self._record()
+        if block:
+            self._tell(block)
         return self.taken
+
+    def _tell(self, block: bytes) -> None:
+        """What came of the source since last."""
+        taken, told = self.taken, self._told
+        now = (taken.accepted, taken.malformed, taken.detections)
+        self._told = now
+        new = (one - before for one, before in zip(now, told, strict=True))
+        tail = partial(Source, self._source, part=Part(self._form))
+        self._live.arrivals.came(self._source, block, lambda line: tail(held=line), *new)
 
     def _match(self, block: bytes) -> None:
         view = self._live.view

@@ -177,6 +177,7 @@ class Watch:
 
     def _match(self, piece: Piece) -> None:
         matcher, sieve = self.live.view.engine()
+        before, made = replace(self.seen), 0
 
         def malformed(what: Malformed) -> None:
             self.seen.malformed += 1
@@ -187,10 +188,13 @@ class Watch:
             self.seen.events += 1
             found = detect(event, matcher, self.live.tenant.uid)
             if found:
+                made += len(found)
                 line = piece.line(event.line)
                 self._waiting += [replace(one, line=line) for one in found]
                 if len(self._waiting) >= BATCH:
                     self._record()
+        came = (self.seen.events - before.events, self.seen.malformed - before.malformed, made)
+        self.live.arrivals.came(piece.name, piece.data, lambda line: replace(piece, data=line).source, *came)
 
     def _pass_over(self, count: int) -> None:
         self.seen.events += count

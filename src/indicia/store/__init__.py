@@ -9,6 +9,8 @@
 `clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
 for, `allow` the allow-lists, `access` one application, `retention` says how long what is recorded is kept,
 `trail` reads the audit log; `members` who may sign in to a tenant, `people` who signs in at all;
+for, `allow` the allow-lists, `retention` says how long what is recorded is kept, `overview` what happens, by
+the figures of `tallies` and `sources`; `members` who may sign in to a tenant, `people` who signs in at all;
 `tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
 and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
@@ -35,20 +37,25 @@ from indicia.store.nouns import (
     Visitor,
 )
 from indicia.store.outbox import Outbox
+from indicia.store.overview import Held, Mark, Overview, Top
 from indicia.store.people import People
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
 from indicia.store.retention import Extent, Limit, What
+from indicia.store.sources import Arrived
 from indicia.store.store import Store
+from indicia.store.tallies import Tally
 from indicia.store.tenant import TenantStore
 from indicia.store.trail import Looked, Mark, Trail, Wanted
 from indicia.store.uploads import Upload, Uploaded
 
 __all__ = [
     "Application",
+    "Arrived",
     "Certificate",
     "Counts",
     "Extent",
+    "Held",
     "Holder",
     "ImportState",
     "Limit",
@@ -59,6 +66,7 @@ __all__ = [
     "Members",
     "News",
     "Outbox",
+    "Overview",
     "Page",
     "People",
     "Person",
@@ -73,8 +81,10 @@ __all__ = [
     "SigningKey",
     "Standing",
     "Store",
+    "Tally",
     "Tenant",
     "TenantStore",
+    "Top",
     "Trail",
     "Upload",
     "Uploaded",

@@ -13,7 +13,7 @@ from indicia import triage
 from indicia.errors import NotFound
 from indicia.messages import Sent
 from indicia.model import Alert, AlertDefinition, AlertStatus, Detection, Silenced
-from indicia.store import casework, counting, messages, rows, storms
+from indicia.store import casework, counting, messages, rows, storms, tallies
 from indicia.store.nouns import Recorded
 from indicia.store.scope import Scope
 from indicia.store.suppressions import Silence
@@ -61,6 +61,7 @@ def record(
     told = dict(zip((Sent.OPENED, Sent.REOPENED, Sent.GROWN), outcome, strict=True))
     messages.recorded(scope, tenant_uid, told, [d for d in (*fresh, *risen) if d.raises], now)
     counting.move(scope, detections=len(fresh), alerts=len(outcome[0]))
+    tallies.note(scope, outcome[0], fresh, risen, now)
     return Recorded(len(fresh), *outcome)
 
 

@@ -286,6 +286,9 @@ alerts = Table(
     ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "snapshot_id"),
+    # For the overview: each is grouped by in its order, so no table is read and nothing is sorted.
+    Index(None, "tenant_id", "status", "snapshot_id"),
+    Index(None, "tenant_id", "machine", "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -344,6 +347,14 @@ for _name, _column in (
         sqlite_where=_column.is_not(None),
         postgresql_where=_column.is_not(None),
     )
+
+Index(
+    "ix_alerts_storm",
+    alerts.c.tenant_id,
+    alerts.c.id,
+    sqlite_where=alerts.c.storm.is_(True),
+    postgresql_where=alerts.c.storm.is_(True),
+)
 
 alert_comments = Table(
     "alert_comments",
@@ -521,6 +532,36 @@ retention = Table(  # what a tenant keeps otherwise than by default: see the mod
     Column("days", BigInteger),
     Column("most", BigInteger),
     UniqueConstraint("tenant_id", "kept"),
+    sqlite_autoincrement=True,
+)
+
+tallies = Table(  # what was recorded in an hour: see the module of that name
+    "tallies",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("hour", BigInteger, nullable=False),  # since 1970 UTC
+    Column("severity", String(32), nullable=False),
+    Column("alerts", BigInteger, nullable=False),
+    Column("detections", BigInteger, nullable=False),
+    Column("silent", BigInteger, nullable=False),
+    UniqueConstraint("tenant_id", "hour", "severity"),
+    sqlite_autoincrement=True,
+)
+
+sources = Table(  # what sent events: see the module of that name
+    "sources",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("name", Text, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("malformed", BigInteger, nullable=False),
+    Column("detections", BigInteger, nullable=False),
+    _time("first_at"),
+    _time("last_at"),
+    _time("event_at", nullable=True),
+    UniqueConstraint("tenant_id", "name"),
     sqlite_autoincrement=True,
 )
 

@@ -64,6 +64,7 @@ from indicia.store.nouns import (
     Tenant,
 )
 from indicia.store.outbox import Outbox
+from indicia.store.overview import Overview
 from indicia.store.parts import Part
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
@@ -122,6 +123,8 @@ class TenantStore:
     """Applications, one by one, and the tokens that were generated for them."""
     trail = Part(Trail)
     """The audit log, the newest first."""
+    overview = Part(Overview)
+    """What happens and what is there, in figures."""
     members = Part(Members)
     """Who may sign in to it, and as what."""
 
@@ -324,10 +327,8 @@ class TenantStore:
         new = list(found)
         if not new:
             return Recorded(0, (), (), ())
-        limit = self.quotas.alerts_per_hour
-        return self.allow_lists.recording(
-            lambda scope, over: alerts.record(scope, self.uid, new, limit, over)
-        )
+        most = self.quotas.alerts_per_hour
+        return self.allow_lists.recording(lambda s, over: alerts.record(s, self.uid, new, most, over))
 
     def alerts(
         self,

@@ -1,0 +1,166 @@
+"""How long the portal's pages take over a large store, and what the first load weighs.
+
+    .venv/bin/python bench/portal.py --home FOLDER      makes the store where it is not there (some minutes)
+
+1,000,000 indicators under 40 definitions, 100,000 alerts of 30 days with 300,000 detections, on machines and
+of values that are few or many as they are in life (Zipf). Every page of the route table that answers GET is
+asked for as a person who is signed in would; server time is the application's own, without the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from indicia import identity, model
+from indicia.detect import detect
+from indicia.match.reference import ReferenceMatcher
+from indicia.model import (
+    AlertDefinition,
+    Detection,
+    Event,
+    Facts,
+    Indicator,
+    Observable,
+    Quotas,
+    Role,
+)
+from indicia.store import Store, TenantStore
+
+INDICATORS = 1_000_000
+ALERTS = 100_000
+DETECTIONS = 3
+"""Of each alert."""
+DEFINITIONS = 40
+MACHINES = 3000
+DAYS = 30
+TENANT = "bench"
+BATCH = 2000
+_HOUR = 3600 * 1_000_000
+
+
+def fill(store: Store, indicators: int, alerts: int) -> None:
+    """A tenant with definitions, indicators, and alerts that were opened over the last DAYS."""
+    tenant = store.tenant(store.add_tenant(TENANT).uid)
+    owners = tenant.add_definitions(list(_definitions()), "bench")
+    share = indicators // len(owners)
+    for number, owner in enumerate(owners):
+        begun = time.monotonic()
+        for _ in tenant.import_indicators(owner.id, _indicators(owner, number, share), "bench", key="bench"):
+            pass
+        print(
+            f"definition {number + 1}: {share:,} indicators in {time.monotonic() - begun:.1f} s", flush=True
+        )
+    begun = time.monotonic()
+    _record(tenant, owners, share, alerts)
+    print(f"{alerts:,} alerts in {time.monotonic() - begun:.1f} s", flush=True)
+
+
+def _definitions() -> Iterator[AlertDefinition]:
+    for number in range(DEFINITIONS):
+        severity = list(model.Severity)[number % 4]
+        name = f"Campaign {number:02}"
+        yield AlertDefinition("", name, f"{name}: seen", severity, model.Category.TROJAN)
+
+
+def _indicators(owner: AlertDefinition, number: int, share: int) -> Iterator[Indicator]:
+    now = datetime.now(UTC).replace(microsecond=0)
+    for row in range(share):
+        kind, value = _value(number, row)
+        expires = now + timedelta(hours=row % 2000 - 500) if row % 3 == 0 else None
+        yield Indicator(
+            kind, value, value, model.DetectionFunction.EQUALS, owner, expires_at=expires,
+            enabled=row % 50 != 0, source=f"feed-{row % 7}",
+        )  # fmt: skip
+
+
+def _value(number: int, row: int) -> tuple[model.IndicatorType, str]:
+    if row % 4 == 0:
+        text = ".".join(str(part) for part in (10 + number, row >> 16 & 255, row >> 8 & 255, row & 255))
+        return model.IndicatorType.IP_ADDRESS, text
+    if row % 4 == 1:
+        return model.IndicatorType.SHA256, identity.digest([str(number), str(row)])
+    if row % 4 == 2:
+        return model.IndicatorType.URL, f"http://h{row}.c{number}.example/a/{row % 97}.exe"
+    return model.IndicatorType.DOMAIN_NAME, f"h{row}.c{number}.example"
+
+
+def _record(tenant: TenantStore, owners: list[AlertDefinition], share: int, alerts: int) -> None:
+    """Alerts at random moments of the last DAYS, which the clock of the store would not give."""
+    chance = random.Random(6)
+    waiting: list[Detection] = []
+    end = datetime.now(UTC)
+    seen: set[tuple[int, int, int]] = set()
+    while len(seen) < alerts:
+        machine = min(MACHINES - 1, int(chance.paretovariate(0.7)))
+        definition, day = min(DEFINITIONS - 1, int(chance.paretovariate(0.5)) - 1), chance.randrange(DAYS)
+        if (machine, definition, day) in seen:
+            machine = chance.randrange(MACHINES)
+            if (machine, definition, day) in seen:
+                continue
+        seen.add((machine, definition, day))
+        for _ in range(DETECTIONS):
+            row = 3 + 4 * min(share // 4 - 1, int(chance.paretovariate(0.6)) - 1)
+            waiting.append(_detection(tenant, owners[definition], definition, row, machine, end, day, chance))
+        if len(waiting) >= BATCH:
+            tenant.record(waiting)
+            waiting = []
+    tenant.record(waiting)
+
+
+def _detection(
+    tenant: TenantStore, owner: AlertDefinition, number: int, row: int, machine: int, end: datetime, day: int,
+    chance: random.Random,
+) -> Detection:  # fmt: skip
+    kind, value = _value(number, row)
+    found = Indicator(kind, value, value, model.DetectionFunction.EQUALS, owner)
+    at = (end - timedelta(days=day)).replace(hour=0, minute=0) + timedelta(seconds=chance.randrange(86_399))
+    seen = Observable(kind, value, value, "query", Role.OBSERVED)
+    facts = Facts(f"{chance.getrandbits(128):032x}", at, None, f"pc-{machine:04}.corp.example", ())
+    happened = Event("dns", f"/logs/dns-{day:02}.log", chance.randrange(1, 10**6), (seen,), lambda: facts)
+    (made,) = detect(happened, ReferenceMatcher([found]), tenant.uid)
+    return made
+
+
+def spread(path: Path) -> None:
+    """Put every alert and detection at the hour of its event, as if recorded then; some are closed."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executescript(
+            f"""
+            UPDATE alerts SET created_at = first_seen, last_modified_at = last_seen;
+            UPDATE alerts SET status = 'Resolved', resolved_at = last_seen + {_HOUR} WHERE id % 5 < 3;
+            UPDATE alerts SET status = 'InProgress', assigned_to = 'ada' WHERE id % 5 = 3;
+            UPDATE detections SET recorded_at = event_time;
+            DELETE FROM tallies;
+            INSERT INTO tallies (tenant_id, hour, severity, alerts, detections, silent)
+            SELECT d.tenant_id, d.recorded_at / {_HOUR}, s.severity, count(DISTINCT d.alert_id), count(*), 0
+            FROM detections d JOIN snapshots s ON s.id = d.snapshot_id GROUP BY 1, 2, 3;
+            """
+        )
+
+
+def main() -> None:
+    """Fill the store where it is not there, then measure."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--home", type=Path, required=True, help="folder of the store")
+    options.add_argument("--indicators", type=int, default=INDICATORS)
+    options.add_argument("--alerts", type=int, default=ALERTS)
+    given = options.parse_args()
+    given.home.mkdir(parents=True, exist_ok=True)
+    path = given.home / "indicia.db"
+    new = not path.exists()
+    with Store.open(f"sqlite:///{path}", quotas=Quotas(alerts_per_hour=10**9)) as store:
+        if new:
+            fill(store, given.indicators, given.alerts)
+    if new:
+        spread(path)
+
+
+if __name__ == "__main__":
+    main()

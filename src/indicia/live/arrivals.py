@@ -1,0 +1,123 @@
+"""What came of each source, added up in memory and noted in the store every few seconds.
+
+Events that meet nothing cost no write, so what came is not noted with each of them: the thread that keeps the
+live index up to date does so (`following`), every EVERY seconds and when it ends. A kill loses the counts of
+the last seconds, and no event. Of the last line alone the time is read.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from indicia import telemetry
+from indicia.errors import InputError, MissingExtra
+from indicia.store import Arrived, TenantStore
+from indicia.telemetry import Source
+
+EVERY = 3.0
+"""Seconds between two notes."""
+MOST = 1000
+"""Sources that are told apart between two notes; more names are an error of who sends, or a flood."""
+LONGEST = 256 * 1024
+"""Bytes of a last line whose time is read."""
+Tail = Callable[[bytes], Source]
+"""A line of a source as telemetry reads it."""
+
+
+@dataclass(slots=True)
+class _Came:
+    events: int = 0
+    malformed: int = 0
+    detections: int = 0
+    at: datetime | None = None
+    last: Source | None = None
+
+
+class Arrivals:
+    """Of one tenant; safe for any number of threads."""
+
+    def __init__(self, tenant: TenantStore) -> None:
+        self._tenant = tenant
+        self._turn = threading.Lock()
+        self._found: dict[str, _Came] = {}
+        self._noted = time.monotonic()
+
+    def came(self, name: str, lines: bytes, tail: Tail, events: int, malformed: int, detections: int) -> None:
+        """Some whole lines of a source, and what was in them."""
+        now = datetime.now(UTC)
+        line = _last_line(lines)
+        with self._turn:
+            if name not in self._found and len(self._found) >= MOST:
+                return
+            one = self._found.setdefault(name, _Came())
+            one.events += events
+            one.malformed += malformed
+            one.detections += detections
+            one.at = now
+            one.last = tail(line) if line else one.last
+
+    def note_if_due(self) -> None:
+        """Note what came where the last time is long enough ago; StoreError, then it is noted later."""
+        if self._found and time.monotonic() - self._noted >= EVERY:
+            self.note()
+
+    def note(self) -> None:
+        """Note what came; StoreError, then it is noted later."""
+        with self._turn:
+            found, self._found = self._found, {}
+            self._noted = time.monotonic()
+        if not found:
+            return
+        try:
+            self._tenant.overview.note_sources([_arrived(name, one) for name, one in found.items()])
+        except BaseException:
+            with self._turn:
+                for name, one in found.items():
+                    self._found[name] = _together(one, self._found.get(name))
+            raise
+
+
+def _nobody(_what: object) -> None:
+    """Hears it."""
+
+
+def _arrived(name: str, one: _Came) -> Arrived:
+    at = one.at or datetime.now(UTC)
+    return Arrived(name, one.events, one.malformed, one.detections, at, _time_of(one.last))
+
+
+def _together(one: _Came, newer: _Came | None) -> _Came:
+    if newer is None:
+        return one
+    return _Came(
+        one.events + newer.events,
+        one.malformed + newer.malformed,
+        one.detections + newer.detections,
+        newer.at,
+        newer.last or one.last,
+    )
+
+
+def _last_line(lines: bytes) -> bytes:
+    """The last one that holds something; nothing where it is too long."""
+    end = len(lines)
+    while end and lines[end - 1] in b"\r\n\t ":
+        end -= 1
+    line = lines[lines.rfind(b"\n", 0, end) + 1 : end]
+    return line if len(line) <= LONGEST else b""
+
+
+def _time_of(source: Source | None) -> datetime | None:
+    """Of its last event."""
+    found = None
+    if source is not None:
+        try:
+            for event in telemetry.events(source, malformed=_nobody):
+                found = event.facts.time
+        except (InputError, MissingExtra):
+            return None
+    return found

@@ -1,0 +1,85 @@
+"""What was recorded in each hour, which sources send events, and what the overview groups alerts by."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+HOUR = 3600 * 1_000_000
+
+
+def upgrade() -> None:
+    for columns in (("status", "snapshot_id"), ("machine", "created_at")):
+        op.create_index(f"ix_alerts_tenant_id_{'_'.join(columns)}", "alerts", ["tenant_id", *columns])
+    op.create_index(
+        "ix_alerts_storm",
+        "alerts",
+        ["tenant_id", "id"],
+        sqlite_where=sa.text("storm IS 1"),
+        postgresql_where=sa.text("storm IS true"),
+    )
+    _of_tenant(
+        "tallies",
+        sa.Column("hour", sa.BigInteger, nullable=False),
+        sa.Column("severity", sa.String(32), nullable=False),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("alerts", "detections", "silent")),
+        sa.UniqueConstraint("tenant_id", "hour", "severity", name="uq_tallies_tenant_id_hour_severity"),
+    )
+    _of_tenant(
+        "sources",
+        sa.Column("name", sa.Text, nullable=False),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("events", "malformed", "detections")),
+        sa.Column("first_at", sa.BigInteger, nullable=False),
+        sa.Column("last_at", sa.BigInteger, nullable=False),
+        sa.Column("event_at", sa.BigInteger),
+        sa.UniqueConstraint("tenant_id", "name", name="uq_sources_tenant_id_name"),
+    )
+    _count_what_there_is()
+
+
+def _count_what_there_is() -> None:
+    of_alerts = (
+        "SELECT a.tenant_id AS tenant_id, a.created_at / :hour AS hour, s.severity AS severity, "
+        "count(*) AS alerts, 0 AS detections, 0 AS silent FROM alerts a "
+        "JOIN snapshots s ON s.tenant_id = a.tenant_id AND s.id = a.snapshot_id GROUP BY 1, 2, 3"
+    )
+    of_detections = (
+        "SELECT d.tenant_id, d.recorded_at / :hour, s.severity, 0, "
+        "sum(CASE WHEN d.raises THEN 1 ELSE 0 END), sum(CASE WHEN d.raises THEN 0 ELSE 1 END) "
+        "FROM detections d JOIN snapshots s ON s.tenant_id = d.tenant_id AND s.id = d.snapshot_id "
+        "GROUP BY 1, 2, 3"
+    )
+    both = sa.text(
+        "INSERT INTO tallies (tenant_id, hour, severity, alerts, detections, silent) "  # noqa: S608
+        "SELECT tenant_id, hour, severity, sum(alerts), sum(detections), sum(silent) "
+        f"FROM ({of_alerts} UNION ALL {of_detections}) AS found GROUP BY 1, 2, 3"
+    )
+    op.get_bind().execute(both, {"hour": HOUR})
+
+
+def _of_tenant(name: str, *more: sa.schema.SchemaItem) -> None:
+    op.create_table(
+        name,
+        sa.Column("id", ID, nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        *more,
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=f"fk_{name}_tenant_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=f"pk_{name}"),
+        sqlite_autoincrement=True,
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("sources")
+    op.drop_table("tallies")
+    op.drop_index("ix_alerts_storm", "alerts")
+    for columns in (("status", "snapshot_id"), ("machine", "created_at")):
+        op.drop_index(f"ix_alerts_tenant_id_{'_'.join(columns)}", "alerts")
