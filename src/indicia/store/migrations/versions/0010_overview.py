@@ -11,7 +11,19 @@ branch_labels = None
 depends_on = None
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-HOUR = 3600 * 1_000_000
+COUNTED = """
+INSERT INTO tallies (tenant_id, hour, severity, alerts, detections, silent)
+SELECT tenant_id, hour, severity, sum(alerts), sum(detections), sum(silent) FROM (
+    SELECT a.tenant_id AS tenant_id, a.created_at / :hour AS hour, s.severity AS severity,
+        count(*) AS alerts, 0 AS detections, 0 AS silent
+    FROM alerts a JOIN snapshots s ON s.tenant_id = a.tenant_id AND s.id = a.snapshot_id GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT d.tenant_id, d.recorded_at / :hour, s.severity,
+        0, sum(CASE WHEN d.raises THEN 1 ELSE 0 END), sum(CASE WHEN d.raises THEN 0 ELSE 1 END)
+    FROM detections d JOIN snapshots s ON s.tenant_id = d.tenant_id AND s.id = d.snapshot_id GROUP BY 1, 2, 3
+) AS found GROUP BY 1, 2, 3
+"""
+"""What was recorded before."""
 
 
 def upgrade() -> None:
@@ -40,27 +52,7 @@ def upgrade() -> None:
         sa.Column("event_at", sa.BigInteger),
         sa.UniqueConstraint("tenant_id", "name", name="uq_sources_tenant_id_name"),
     )
-    _count_what_there_is()
-
-
-def _count_what_there_is() -> None:
-    of_alerts = (
-        "SELECT a.tenant_id AS tenant_id, a.created_at / :hour AS hour, s.severity AS severity, "
-        "count(*) AS alerts, 0 AS detections, 0 AS silent FROM alerts a "
-        "JOIN snapshots s ON s.tenant_id = a.tenant_id AND s.id = a.snapshot_id GROUP BY 1, 2, 3"
-    )
-    of_detections = (
-        "SELECT d.tenant_id, d.recorded_at / :hour, s.severity, 0, "
-        "sum(CASE WHEN d.raises THEN 1 ELSE 0 END), sum(CASE WHEN d.raises THEN 0 ELSE 1 END) "
-        "FROM detections d JOIN snapshots s ON s.tenant_id = d.tenant_id AND s.id = d.snapshot_id "
-        "GROUP BY 1, 2, 3"
-    )
-    both = sa.text(
-        "INSERT INTO tallies (tenant_id, hour, severity, alerts, detections, silent) "  # noqa: S608
-        "SELECT tenant_id, hour, severity, sum(alerts), sum(detections), sum(silent) "
-        f"FROM ({of_alerts} UNION ALL {of_detections}) AS found GROUP BY 1, 2, 3"
-    )
-    op.get_bind().execute(both, {"hour": HOUR})
+    op.get_bind().execute(sa.text(COUNTED), {"hour": 3600 * 1_000_000})
 
 
 def _of_tenant(name: str, *more: sa.schema.SchemaItem) -> None:
