@@ -161,13 +161,13 @@ def test_storms_and_suppressions_in_force(tmp_path: Path) -> None:
 
 def test_the_mark_moves_with_what_is_counted(tmp_path: Path) -> None:
     with opened(tmp_path / "i.db") as tenant:
-        seen = [tenant.overview.mark()]
+        seen = [tenant.overview.state()]
         owner = add(tenant, 1)
-        seen.append(tenant.overview.mark())
+        seen.append(tenant.overview.state())
         tenant.record([detection(tenant.indicators()[0], tenant.uid)])
-        seen.append(tenant.overview.mark())
+        seen.append(tenant.overview.state())
         tenant.change_definition(owner.id, {"enabled": False}, "x")
-        seen.append(tenant.overview.mark())
+        seen.append(tenant.overview.state())
         assert len(set(seen)) == 4
 
 

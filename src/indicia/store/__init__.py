@@ -8,11 +8,10 @@
 `purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `messages`, `audit`,
 `clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
 for, `allow` the allow-lists, `access` one application, `retention` says how long what is recorded is kept,
-`trail` reads the audit log; `members` who may sign in to a tenant, `people` who signs in at all;
-for, `allow` the allow-lists, `retention` says how long what is recorded is kept, `overview` what happens, by
-the figures of `tallies` and `sources`; `members` who may sign in to a tenant, `people` who signs in at all;
-`tenant.TenantStore` gives each its transaction; `directory` knows the tenants; `engine` the file, its locks
-and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
+`trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`;
+`members` tells who may sign in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each its
+transaction; `directory` knows the tenants; `engine` the file, its locks and its faults; `migrate` its version;
+`inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.changes import News, Position, Standing
@@ -37,7 +36,7 @@ from indicia.store.nouns import (
     Visitor,
 )
 from indicia.store.outbox import Outbox
-from indicia.store.overview import Held, Mark, Overview, Top
+from indicia.store.overview import Held, Overview, State, Top
 from indicia.store.people import People
 from indicia.store.queries import Page, Within
 from indicia.store.receipts import Receipt
@@ -80,6 +79,7 @@ __all__ = [
     "Session",
     "SigningKey",
     "Standing",
+    "State",
     "Store",
     "Tally",
     "Tenant",

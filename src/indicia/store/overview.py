@@ -68,7 +68,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class State:
     """While it is the same, `top` and `held` are, but for the passing of time."""
 
     generation: int
@@ -84,11 +84,11 @@ class Overview:
     tenant: Tenant
     actor: Actor
 
-    def mark(self) -> Mark:
+    def state(self) -> State:
         """By which it is known whether something changed."""
         with self._reading() as scope:
             row = scope.row(scope.select(counters))
-            return Mark(0, 0, 0) if row is None else Mark(row.generation, row.alerts, row.detections)
+            return State(0, 0, 0) if row is None else State(row.generation, row.alerts, row.detections)
 
     def recorded(self, begin: datetime, hours: int = 1) -> list[Tally]:
         """What was recorded since the hour of a time, by spans of so many hours (24: days of UTC).
