@@ -106,6 +106,7 @@ def _detection(event: Event, indicator: Indicator, places: list[Observable], ten
         tenant=tenant,
         window=window,
         marks=facts.marks,
+        event_text=facts.text,
     )
 
 

@@ -193,6 +193,8 @@ ASSIGNED_TO_LIMIT = 200
 COMMENT_LIMIT = 4000
 REASON_LIMIT = 500
 MACHINE_LIMIT = 1000
+EVENT_LIMIT = 16_384
+"""Characters of an event that are kept with its detections."""
 BULK_LIMIT = 5000
 """Entities of one bulk upload (contract)."""
 PATTERN_MINIMUM = 4
@@ -299,6 +301,8 @@ class Facts:
     """Canonical addresses of both ends, in the order source, destination."""
     marks: tuple[str, ...] = ()
     """What stands in it and looks like the id of a message of an output."""
+    text: str = ""
+    """The event as it was written, a row as JSON; one character longer than EVENT_LIMIT where it was cut."""
 
 
 @dataclass(frozen=True)
@@ -367,6 +371,8 @@ class Detection:
     """Allow-lists that know the value, with their entries, the most specific first."""
     marks: tuple[str, ...] = field(default=(), compare=False)
     """As `Facts`."""
+    event_text: str = field(default="", compare=False, repr=False)
+    """As `Facts.text`; the store keeps it aside, and does not give it with the detection."""
 
     @property
     def definition(self) -> AlertDefinition:

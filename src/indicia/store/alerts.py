@@ -17,9 +17,20 @@ from indicia.store import casework, counting, messages, rows, storms, tallies
 from indicia.store.nouns import Recorded
 from indicia.store.scope import Scope
 from indicia.store.suppressions import Silence
-from indicia.store.tables import alerts, detections, snapshots
+from indicia.store.tables import alert_values, alerts, detections, event_texts, snapshots
 
 Over = Callable[[Detection], Detection]
+_MOVED = (
+    "first_seen",
+    "last_seen",
+    "detection_count",
+    "indicators",
+    "status",
+    "resolved_at",
+    "reopened_count",
+    "allow_lists",
+)
+"""What further detections change of an alert: an update touches the indices of what it names."""
 
 
 def as_it_is(detection: Detection) -> Detection:
@@ -157,6 +168,8 @@ def _insert_detections(scope: Scope, new: Sequence[Detection], kept: _Snapshots,
     if made:
         columns = tuple(column.name for column in detections.c if column.name in made[0])
         scope.insert_many(detections, columns, (tuple(map(values.get, columns)) for values in made))
+    texts = [(one.id, one.event_text) for one in new if one.event_text]
+    scope.insert_many(event_texts, ("detection_id", "text"), texts)
 
 
 def _withhold(found: Sequence[Detection], storms_of: Mapping[str, str]) -> list[Detection]:
@@ -198,10 +211,29 @@ def _fold(
         if key not in before
     ]
     touched = [_keep(scope, after[key], now) for key in parts if key in before]
+    _note_values(scope, parts, before)
     reopened = tuple(a for a in touched if a.reopened_count > before[a.id].reopened_count)
     casework.reopened(scope, ((before[a.id], a) for a in reopened), now)
     grown = tuple(a for a in touched if a.reopened_count == before[a.id].reopened_count)
     return tuple(opened), reopened, grown
+
+
+def _note_values(
+    scope: Scope, parts: Mapping[str, Sequence[Detection]], before: Mapping[str, Alert]
+) -> None:
+    """Keep which values are an alert's; it names them all until they are too many."""
+    new: set[tuple[str, int]] = set()
+    unsure: set[str] = set()
+    for key, part in parts.items():
+        named = before[key].indicators if key in before else ()
+        more = {one.indicator.canonical for one in part}.difference(named)
+        new |= {(key, rows.canonical_key(value)) for value in more}
+        if more and len(named) >= triage.INDICATORS_SHOWN:
+            unsure.add(key)
+    if unsure:
+        query = scope.select(alert_values, alert_values.c.alert_id, alert_values.c.value_key)
+        new -= {(row[0], row[1]) for row in scope.rows_in(query, alert_values.c.alert_id, unsure)}
+    scope.insert_many(alert_values, ("alert_id", "value_key"), new)
 
 
 def _new(alert: Alert, first: Detection) -> Alert:
@@ -215,8 +247,9 @@ def _open(scope: Scope, tenant_uid: str, alert: Alert, snapshot_id: int, now: da
 
 
 def _keep(scope: Scope, alert: Alert, now: datetime) -> Alert:
-    values = rows.alert_values(alert) | {"last_modified_at": rows.micros(now)}
-    scope.update(alerts, alerts.c.alert_id == alert.id, **values)
+    values = rows.alert_values(alert)
+    moved = {name: values[name] for name in _MOVED}
+    scope.update(alerts, alerts.c.alert_id == alert.id, **moved, last_modified_at=rows.micros(now))
     return replace(alert, last_modified_at=now)
 
 

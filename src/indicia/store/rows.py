@@ -55,6 +55,8 @@ FUNCTIONS: dict[str, DetectionFunction] = {str(member): member for member in Det
 _SEVERITIES: dict[str, Severity] = {str(member): member for member in Severity}
 _CATEGORIES: dict[str, Category] = {str(member): member for member in Category}
 _GROUPS: dict[str, GroupBy] = {str(member): member for member in GroupBy}
+SEVERITIES = tuple(Severity)
+"""The number of each, as `severity_rank` has it."""
 PATTERNS = frozenset({DetectionFunction.START_WITH, DetectionFunction.END_WITH, DetectionFunction.CONTAINS})
 """What the quota of patterns counts: SubdomainOf costs what Equals costs."""
 
@@ -358,6 +360,7 @@ def alert_values(alert: Alert) -> dict[str, object]:
         "resolved_at": micros_or_none(alert.resolved_at),
         "storm": alert.storm,
         "allow_lists": _texts(alert.allow_lists),
+        "severity_rank": SEVERITIES.index(alert.definition.severity),
     }
 
 

@@ -282,6 +282,7 @@ alerts = Table(
     _time("resolved_at", nullable=True),
     Column("storm", Boolean, nullable=False, server_default="0"),
     Column("allow_lists", Text, nullable=False, server_default="[]"),  # JSON list of texts
+    Column("severity_rank", Integer, nullable=False, server_default="0"),  # the number of the snapshot's
     UniqueConstraint("tenant_id", "alert_id"),
     ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
     Index(None, "tenant_id", "id"),
@@ -289,6 +290,13 @@ alerts = Table(
     # For the overview: each is grouped by in its order, so no table is read and nothing is sorted.
     Index(None, "tenant_id", "status", "snapshot_id"),
     Index(None, "tenant_id", "machine", "created_at"),
+    Index(None, "tenant_id", "machine", "created_at"),
+    Index(None, "tenant_id", "assigned_to"),
+    # The orders of the queue, with what it is filtered by most: a filter that few fulfil reads no table.
+    Index("ix_alerts_newest", "tenant_id", "id", "status", "severity_rank", "last_seen"),
+    Index("ix_alerts_gravest", "tenant_id", "severity_rank", "id", "status", "last_seen"),
+    Index("ix_alerts_last_seen", "tenant_id", "last_seen", "id", "status", "severity_rank"),
+    Index("ix_alerts_largest", "tenant_id", "detection_count", "id", "status", "severity_rank", "last_seen"),
     sqlite_autoincrement=True,
 )
 
@@ -354,6 +362,33 @@ Index(
     alerts.c.id,
     sqlite_where=alerts.c.storm.is_(True),
     postgresql_where=alerts.c.storm.is_(True),
+event_texts = Table(  # the events of detections, beside them because few ask for them
+    "event_texts",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("detection_id", String(32), nullable=False),
+    Column("text", Text, nullable=False),
+    UniqueConstraint("tenant_id", "detection_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "detection_id"], ["detections.tenant_id", "detections.detection_id"], ondelete="CASCADE"
+    ),
+    sqlite_autoincrement=True,
+)
+
+alert_values = Table(  # all of the values of which an alert names ten
+    "alert_values",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("alert_id", String(32), nullable=False),
+    Column("value_key", BigInteger, nullable=False),  # as indicators.canonical_key
+    UniqueConstraint("tenant_id", "alert_id", "value_key"),
+    Index(None, "tenant_id", "value_key", "alert_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "alert_id"], ["alerts.tenant_id", "alerts.alert_id"], ondelete="CASCADE"
+    ),
+    sqlite_autoincrement=True,
 )
 
 alert_comments = Table(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from indicia.errors import InputError, InvalidValue, MissingExtra
-from indicia.identity import lower
-from indicia.model import Event, Facts, IndicatorType, Observable, Side, TimeNote
+from indicia.identity import clean, lower
+from indicia.model import EVENT_LIMIT, Event, Facts, IndicatorType, Observable, Side, TimeNote
 from indicia.telemetry import columns, families, texts
 from indicia.telemetry.lines import WHOLE, Report, Selection, Sieve
 from indicia.telemetry.paths import lookup, open_json, open_xml
@@ -175,7 +176,7 @@ def event(record: Record, source: Source, schema: Schema, sieve: Sieve | None = 
         source=source.name,
         line=record.line,
         observables=tuple(found.observables.values()),
-        work_out=lambda: facts(value, source, schema, record.text),
+        work_out=lambda: replace(facts(value, source, schema, record.text), text=_written(record)),
     )
 
 
@@ -277,6 +278,16 @@ def facts(
     return Facts(
         found, time, note, _machine(value, schema), ends, _marks(repr(value).encode(errors="replace"))
     )
+
+
+def _written(record: Record) -> str:
+    """The text of a record, cut behind EVENT_LIMIT; what was no text of its own (a row) as JSON."""
+    raw = record.value if isinstance(record.value, bytes) else record.text or record.raw
+    if raw is None:
+        raw = json.dumps(record.value, ensure_ascii=False, default=str)
+    if isinstance(raw, bytes):
+        raw = raw[: 4 * EVENT_LIMIT + 4].decode("utf-8", "replace")
+    return clean(raw[: EVENT_LIMIT + 1].replace("\0", "\ufffd"))
 
 
 def _marks(text: bytes) -> tuple[str, ...]:

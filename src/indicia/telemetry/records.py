@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from io import BufferedIOBase
 from typing import Any, NoReturn
@@ -50,6 +50,8 @@ class Record:
     """An object, or a line without its line end."""
     text: bytes | None = None
     """The line that the object was read from, where the line says which event it is."""
+    raw: bytes | str | None = field(default=None, compare=False)
+    """The JSON of the object as it was written, where it stood alone."""
 
 
 class Form(Enum):
@@ -240,7 +242,10 @@ def _plain(lines: Lines, selection: Selection | None) -> Iterator[Record]:
                 value = decode(line)
             except ValueError:
                 value = None
-            yield Record(number, value if isinstance(value, dict) else line)
+            if isinstance(value, dict):
+                yield Record(number, value, raw=line)
+            else:
+                yield Record(number, line)
         elif line.strip():
             yield Record(number, line)
 
@@ -292,7 +297,7 @@ def _line_of_json(number: int, line: bytes, report: Report) -> Iterator[Record]:
         for document in documents:
             yield from _of_document(number, document, report)
     else:
-        yield from _objects(number, value, report)
+        yield from _objects(number, value, report, line)
 
 
 def _of_document(number: int, document: bytes | str, report: Report) -> Iterator[Record]:
@@ -301,10 +306,10 @@ def _of_document(number: int, document: bytes | str, report: Report) -> Iterator
     except ValueError as error:
         report(number, str(error))
     else:
-        yield from _objects(number, value, report)
+        yield from _objects(number, value, report, document)
 
 
-def _objects(number: int, value: Any, report: Report) -> Iterator[Record]:
+def _objects(number: int, value: Any, report: Report, raw: bytes | str) -> Iterator[Record]:
     """The object, or the objects of its envelope (`Records` of CloudTrail files, `records` of Event Hub)."""
     if not isinstance(value, dict):
         report(number, f"not a JSON object but {type(value).__name__}")
@@ -315,7 +320,7 @@ def _objects(number: int, value: Any, report: Report) -> Iterator[Record]:
             if isinstance(inner, list) and inner and all(isinstance(element, dict) for element in inner):
                 yield from (Record(number, element) for element in inner)
                 return
-    yield Record(number, value)
+    yield Record(number, value, raw=raw)
 
 
 def _documents(lines: Lines, report: Report, selection: Selection | None, *, array: bool) -> Iterator[Record]:
