@@ -39,6 +39,7 @@ from indicia.store.outbox import Outbox
 from indicia.store.overview import Held, Overview, State, Top
 from indicia.store.people import People
 from indicia.store.queries import Page, Within
+from indicia.store.queue import AlertFilter, Hours, Listed, Outcomes, Queue, Related, Sort
 from indicia.store.receipts import Receipt
 from indicia.store.retention import Extent, Limit, What
 from indicia.store.sources import Arrived
@@ -49,6 +50,7 @@ from indicia.store.trail import Looked, Mark, Trail, Wanted
 from indicia.store.uploads import Upload, Uploaded
 
 __all__ = [
+    "AlertFilter",
     "Application",
     "Arrived",
     "Certificate",
@@ -56,28 +58,34 @@ __all__ = [
     "Extent",
     "Held",
     "Holder",
+    "Hours",
     "ImportState",
     "Limit",
     "Link",
+    "Listed",
     "Looked",
     "Mark",
     "Member",
     "Members",
     "News",
     "Outbox",
+    "Outcomes",
     "Overview",
     "Page",
     "People",
     "Person",
     "Position",
+    "Queue",
     "Receipt",
     "Recorded",
     "Redeemed",
     "RefreshToken",
+    "Related",
     "Role",
     "Secret",
     "Session",
     "SigningKey",
+    "Sort",
     "Standing",
     "State",
     "Store",

@@ -211,7 +211,7 @@ def _fold(
         if key not in before
     ]
     touched = [_keep(scope, after[key], now) for key in parts if key in before]
-    _note_values(scope, parts, before)
+    _note_values(scope, parts, before, {alert.id: alert.number for alert in (*opened, *touched)})
     reopened = tuple(a for a in touched if a.reopened_count > before[a.id].reopened_count)
     casework.reopened(scope, ((before[a.id], a) for a in reopened), now)
     grown = tuple(a for a in touched if a.reopened_count == before[a.id].reopened_count)
@@ -219,21 +219,27 @@ def _fold(
 
 
 def _note_values(
-    scope: Scope, parts: Mapping[str, Sequence[Detection]], before: Mapping[str, Alert]
+    scope: Scope,
+    parts: Mapping[str, Sequence[Detection]],
+    before: Mapping[str, Alert],
+    numbers: Mapping[str, int],
 ) -> None:
     """Keep which values are an alert's; it names them all until they are too many."""
-    new: set[tuple[str, int]] = set()
-    unsure: set[str] = set()
+    new: set[tuple[int, int]] = set()
+    unsure: set[int] = set()
     for key, part in parts.items():
         named = before[key].indicators if key in before else ()
         more = {one.indicator.canonical for one in part}.difference(named)
-        new |= {(key, rows.canonical_key(value)) for value in more}
+        new |= {(numbers[key], rows.canonical_key(value)) for value in more}
         if more and len(named) >= triage.INDICATORS_SHOWN:
-            unsure.add(key)
+            unsure.add(numbers[key])
     if unsure:
-        query = scope.select(alert_values, alert_values.c.alert_id, alert_values.c.value_key)
-        new -= {(row[0], row[1]) for row in scope.rows_in(query, alert_values.c.alert_id, unsure)}
-    scope.insert_many(alert_values, ("alert_id", "value_key"), new)
+        query = scope.select(alert_values, alert_values.c.alert_number, alert_values.c.value_key)
+        new -= {
+            (row.alert_number, row.value_key)
+            for row in scope.rows_in(query, alert_values.c.alert_number, unsure)
+        }
+    scope.insert_many(alert_values, ("alert_number", "value_key"), sorted(new))
 
 
 def _new(alert: Alert, first: Detection) -> Alert:

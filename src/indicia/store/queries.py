@@ -191,7 +191,7 @@ def _statement(scope: Scope, entity: Entity, query: Query, within: Within | None
     order = query.order or tree.total((), entity)
     keys = [compiler.sort_key(item.key) for item in order]
     if query.where is not None and compiler.keys_of(query.where, tree.IT) is not None:
-        keys = [_unindexed(key) for key in keys]
+        keys = [unindexed(key) for key in keys]
     labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
     chosen = scope.select(table).add_columns(*labelled)
     chosen = _narrowed(chosen, compiler, query.where, within)
@@ -256,7 +256,7 @@ _NOUNS: Mapping[str, Callable[[Scope, Sequence[Row[Any]]], list[Any]]] = {
 }
 
 
-def _unindexed(key: Sql) -> Sql:
+def unindexed(key: Sql) -> Sql:
     """A sort key that SQLite sorts by: it would rather walk all rows in the order of an index of ids than
     look up the few that a filter names and sort those.
     """

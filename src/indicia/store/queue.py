@@ -7,22 +7,23 @@ names at most FEW, those alone are looked at, else the walk meets them soon enou
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, ColumnElement, Select, and_, func, literal, or_
+from sqlalchemy import ColumnElement, Select, and_, func, or_
 
-from indicia.errors import NotFound
+from indicia.errors import NotFound, PreconditionFailed
 from indicia.identity import lower
 from indicia.model import Actor, Alert, AlertStatus, Detection, IndicatorType, Severity, Suppression
 from indicia.odata.entities import ALERT
 from indicia.store import alerts as recorded
-from indicia.store import audit, casework, rows, suppressions
+from indicia.store import audit, casework, queries, rows, suppressions
 from indicia.store.engine import Database
 from indicia.store.nouns import Tenant
 from indicia.store.scope import Scope
@@ -39,7 +40,6 @@ HOURLY = 5000
 _SNAPSHOTS = 20
 """Newest contents of a definition whose alerts are looked for as related ones."""
 _HOUR = 3600 * 1_000_000
-_NOBODY = ""
 Sql = ColumnElement[bool]
 Check = Callable[[Alert], None]
 
@@ -139,7 +139,7 @@ class Queue:
     ) -> Listed:
         """Up to `limit` alerts behind a place."""
         with self._reading() as scope:
-            numbers = _walk(scope, _conditions(scope, wanted), sort, after, limit + 1)
+            numbers = _walk(scope, _narrowed(scope, wanted), sort, after, limit + 1)
             found = _by_number(scope, numbers[:limit], self.tenant.uid)
             last = _place(found[-1], sort) if len(numbers) > limit else None
             return Listed(found, last)
@@ -147,7 +147,7 @@ class Queue:
     def count(self, wanted: AlertFilter, most: int) -> int:
         """How many alerts there are, counted up to `most`."""
         with self._reading() as scope:
-            return len(_walk(scope, _conditions(scope, wanted), Sort.NEWEST, None, most))
+            return len(_walk(scope, _narrowed(scope, wanted), Sort.NEWEST, None, most))
 
     def newer(self, wanted: AlertFilter, number: int, most: int) -> int:
         """How many there are beyond a number, counted up to `most`."""
@@ -155,8 +155,11 @@ class Queue:
             query = scope.select(alerts, alerts.c.id).where(alerts.c.id > number)
             newest = query.order_by(alerts.c.id.desc()).limit(FEW)
             ids = [row[0] for row in scope.rows(newest)]
-            conditions = [*_conditions(scope, wanted), alerts.c.id > number] if ids else []
-            return len(_walk(scope, conditions, Sort.NEWEST, None, most)) if ids else 0
+            if not ids:
+                return 0
+            narrowed = _narrowed(scope, wanted)
+            new = narrowed._replace(conditions=[*narrowed.conditions, _one_of(ids)], few=True)
+            return len(_walk(scope, new, Sort.NEWEST, None, most))
 
     def newest(self) -> int:
         """The highest number of all; 0 where there is none."""
@@ -173,11 +176,11 @@ class Queue:
         """What shares machine, value or definition with an alert."""
         with self._reading() as scope:
             others = alerts.c.id != alert.number
-            near = [alerts.c.machine == alert.machine, others] if not alert.storm else [_nothing()]
+            near = _Narrowed([alerts.c.machine == alert.machine, others], nothing=alert.storm)
             machine = _walk(scope, near, Sort.NEWEST, None, NEAR)
             definition: set[int] = set()
             for snapshot in _snapshots(scope, alert.definition.uid):
-                of_it = [alerts.c.snapshot_id == snapshot, others]
+                of_it = _Narrowed([alerts.c.snapshot_id == snapshot, others])
                 definition |= set(_walk(scope, of_it, Sort.NEWEST, None, NEAR))
             parts = (machine, _alike(scope, alert), sorted(definition, reverse=True)[:NEAR])
             return Related(*(_by_number(scope, part, self.tenant.uid) for part in parts))
@@ -227,9 +230,7 @@ class Queue:
             )
             return suppressions.nouns(scope, scope.rows(query.order_by(table.ends_at).limit(FEW)))
 
-    def change(
-        self, numbers: Mapping[int, Check | None], changes: Mapping[str, object], by: str
-    ) -> Outcomes:
+    def change(self, numbers: Mapping[int, Check | None], changes: Mapping[str, object], by: str) -> Outcomes:
         """Set status, classification, determination or assigned_to of several alerts.
 
         A check is asked with the alert as it stands, and raises PreconditionFailed to have it left alone.
@@ -244,8 +245,6 @@ class Queue:
     def _change_one(
         self, scope: Scope, number: int, check: Check | None, changes: Mapping[str, object], by: str
     ) -> str:
-        from indicia.errors import PreconditionFailed
-
         try:
             before = recorded.one(scope, self.tenant.uid, number)
             if check is not None:
@@ -269,10 +268,6 @@ class Queue:
             yield Scope(connection, self.tenant.id)
 
 
-def _nothing() -> Sql:
-    return literal(False, Boolean())
-
-
 def _by_number(scope: Scope, numbers: Sequence[int], tenant_uid: str) -> list[Alert]:
     found = scope.rows_in(scope.select(alerts), alerts.c.id, numbers)
     nouns = {alert.number: alert for alert in recorded.nouns(scope, found, tenant_uid)}
@@ -280,35 +275,32 @@ def _by_number(scope: Scope, numbers: Sequence[int], tenant_uid: str) -> list[Al
 
 
 def _place(alert: Alert, sort: Sort) -> Place:
-    match sort:
-        case Sort.NEWEST:
-            key: int | None = alert.number
-        case Sort.SEVERITY:
-            key = rows.SEVERITIES.index(alert.definition.severity)
-        case Sort.LAST_SEEN:
-            key = rows.micros_or_none(alert.last_seen)
-        case Sort.COUNT:
-            key = alert.detection_count
-    return key, alert.number
+    keys: Mapping[Sort, int | None] = {
+        Sort.NEWEST: alert.number,
+        Sort.SEVERITY: rows.SEVERITIES.index(alert.definition.severity),
+        Sort.LAST_SEEN: rows.micros_or_none(alert.last_seen),
+        Sort.COUNT: alert.detection_count,
+    }
+    return keys[sort], alert.number
 
 
-def _walk(
-    scope: Scope, conditions: Sequence[Sql], sort: Sort, after: Place | None, limit: int
-) -> list[int]:
+def _walk(scope: Scope, wanted: _Narrowed, sort: Sort, after: Place | None, limit: int) -> list[int]:
     """Numbers of the alerts behind a place; those without a sort key come last, as null is the lowest."""
-    key, number = _KEYS[sort], alerts.c.id
-    query = scope.select(alerts, alerts.c.id).where(*conditions).order_by(key.desc(), number.desc())
-    if sort is Sort.NEWEST:
-        query = scope.select(alerts, alerts.c.id).where(*conditions).order_by(number.desc())
-        query = query if after is None else query.where(number < after[1])
-        return _numbers(scope, query.limit(limit))
+    if wanted.nothing:
+        return []
+    # The few that a filter names are sorted; else SQLite would walk all alerts in order to look for them.
+    key, number = (queries.unindexed(one) if wanted.few else one for one in (_KEYS[sort], alerts.c.id))
+    query = scope.select(alerts, alerts.c.id).where(*wanted.conditions).limit(limit)
+    query = query.order_by(number.desc() if sort is Sort.NEWEST else key.desc(), number.desc())
     if after is None:
-        return _numbers(scope, query.limit(limit))
+        return _numbers(scope, query)
+    if sort is Sort.NEWEST:
+        return _numbers(scope, query.where(number < after[1]))
     if after[0] is None:
-        return _numbers(scope, query.where(key.is_(None), number < after[1]).limit(limit))
+        return _numbers(scope, query.where(key.is_(None), number < after[1]))
     # Not one condition with `or`: by `<=` alone the index is entered where the page begins.
     behind = query.where(key <= after[0], or_(key < after[0], number < after[1]))
-    found = _numbers(scope, behind.limit(limit))
+    found = _numbers(scope, behind)
     if len(found) < limit and sort is Sort.LAST_SEEN:
         found += _numbers(scope, query.where(key.is_(None)).limit(limit - len(found)))
     return found
@@ -321,15 +313,34 @@ def _numbers(scope: Scope, query: Select[Any]) -> list[int]:
 # Filters
 
 
-def _conditions(scope: Scope, wanted: AlertFilter) -> list[Sql]:
-    conditions = _cheap(wanted)
+class _Narrowed(NamedTuple):
+    """A filter in SQL."""
+
+    conditions: Sequence[Sql]
+    few: bool = False
+    """Whether one of the conditions names at most FEW alerts."""
+    nothing: bool = False
+    """Whether no alert can fulfil it."""
+
+
+def _narrowed(scope: Scope, wanted: AlertFilter) -> _Narrowed:
+    conditions, some = _cheap(wanted), False
     for pointed in _pointed(scope, wanted):
-        few = _numbers(scope, scope.select(alerts, alerts.c.id).where(pointed).limit(FEW + 1))
-        if len(few) > FEW:
-            conditions.append(pointed)
-        else:
-            conditions.append(alerts.c.id.in_(few) if few else _nothing())
-    return conditions
+        few: set[int] = set()
+        for lookup in pointed.lookups:
+            if len(few) <= FEW:
+                few.update(_numbers(scope, lookup.limit(FEW + 1)))
+        if not few:
+            return _Narrowed((), nothing=True)
+        some = some or len(few) <= FEW
+        conditions.append(pointed.condition if len(few) > FEW else _one_of(few))
+    return _Narrowed(conditions, few=some)
+
+
+def _one_of(numbers: Iterable[int]) -> Sql:
+    """The numbers as one JSON text: thousands of parameters cost more than looking them up."""
+    listed = func.json_each(json.dumps(sorted(numbers))).table_valued("value")
+    return alerts.c.id.in_(listed.select())
 
 
 def _cheap(wanted: AlertFilter) -> list[Sql]:
@@ -347,20 +358,35 @@ def _cheap(wanted: AlertFilter) -> list[Sql]:
     return conditions
 
 
-def _pointed(scope: Scope, wanted: AlertFilter) -> Iterator[Sql]:
-    """What may name few alerts."""
+class _Pointed(NamedTuple):
+    """A filter that may name few alerts."""
+
+    condition: Sql
+    lookups: Sequence[Select[Any]]
+    """What together gives the numbers of those that it names."""
+
+
+def _pointed(scope: Scope, wanted: AlertFilter) -> Iterator[_Pointed]:
     if wanted.definition is not None:
-        of_it = scope.select(snapshots, snapshots.c.id).where(snapshots.c.definition_id == wanted.definition)
-        yield alerts.c.snapshot_id.in_(of_it)
+        yield _plain(scope, _of_snapshots(scope, snapshots.c.definition_id == wanted.definition))
     if wanted.machine:
         machine = wanted.machine.strip()
-        yield alerts.c.machine == (address(machine) or lower(machine))
+        yield _plain(scope, alerts.c.machine == (address(machine) or lower(machine)))
     if wanted.value:
-        yield alerts.c.alert_id.in_(_of_values(scope, _keys(wanted.value)))
+        yield _holding_value(scope, _keys(wanted.value))
     if wanted.assigned is not None:
-        yield alerts.c.assigned_to == wanted.assigned if wanted.assigned else alerts.c.assigned_to.is_(None)
+        mine = alerts.c.assigned_to == wanted.assigned if wanted.assigned else alerts.c.assigned_to.is_(None)
+        yield _plain(scope, mine)
     if wanted.text:
-        yield _holding(scope, wanted.text)
+        yield _holding_text(scope, lower(wanted.text))
+
+
+def _plain(scope: Scope, condition: Sql) -> _Pointed:
+    return _Pointed(condition, [scope.select(alerts, alerts.c.id).where(condition)])
+
+
+def _of_snapshots(scope: Scope, which: Sql) -> Sql:
+    return alerts.c.snapshot_id.in_(scope.select(snapshots, snapshots.c.id).where(which))
 
 
 def _keys(value: str) -> list[int]:
@@ -370,16 +396,19 @@ def _keys(value: str) -> list[int]:
     return sorted(rows.canonical_key(form) for form in forms)
 
 
-def _of_values(scope: Scope, keys: Sequence[int]) -> Select[Any]:
-    """The ids of alerts that one of the values is in."""
-    return scope.select(alert_values, alert_values.c.alert_id).where(alert_values.c.value_key.in_(keys))
+def _holding_value(scope: Scope, keys: Sequence[int]) -> _Pointed:
+    """What one of the values is in."""
+    held = scope.select(alert_values, alert_values.c.alert_number).where(alert_values.c.value_key.in_(keys))
+    inner = held.where(alert_values.c.alert_number == alerts.c.id).correlate(alerts)
+    return _Pointed(inner.exists(), [held])
 
 
-def _holding(scope: Scope, text: str) -> Sql:
-    """In whose title or machine a text stands; the titles are few, so they are found first."""
-    part = lower(text)
-    titled = scope.select(snapshots, snapshots.c.id).where(func.instr(func.lower(snapshots.c.title), part) > 0)
-    return or_(func.instr(alerts.c.machine, part) > 0, alerts.c.snapshot_id.in_(titled))
+def _holding_text(scope: Scope, part: str) -> _Pointed:
+    """In whose machine or title a text stands; titles are those of the snapshots, which are few."""
+    of_machine = func.instr(alerts.c.machine, part) > 0
+    of_title = _of_snapshots(scope, func.instr(func.lower(snapshots.c.title), part) > 0)
+    lookups = [*_plain(scope, of_machine).lookups, *_plain(scope, of_title).lookups]
+    return _Pointed(or_(of_machine, of_title), lookups)
 
 
 # Around one alert
@@ -400,10 +429,11 @@ def _snapshots(scope: Scope, uid: str) -> list[int]:
 
 
 def _alike(scope: Scope, alert: Alert) -> list[int]:
-    """The newest alerts that one of the alert's named values is in, of the FEW first ones of each value."""
-    found: set[int] = set()
+    """The newest alerts that one of the alert's named values is in."""
+    number, found = alert_values.c.alert_number, set[int]()
     for value in alert.indicators:
-        of_it = _of_values(scope, [rows.canonical_key(value)])
-        condition = [alerts.c.alert_id.in_(of_it), alerts.c.id != alert.number]
-        found |= set(_walk(scope, condition, Sort.NEWEST, None, NEAR))
+        query = scope.select(alert_values, number).where(
+            alert_values.c.value_key == rows.canonical_key(value), number != alert.number
+        )
+        found.update(_numbers(scope, query.order_by(number.desc()).limit(NEAR)))
     return sorted(found, reverse=True)[:NEAR]

@@ -285,15 +285,14 @@ alerts = Table(
     Column("severity_rank", Integer, nullable=False, server_default="0"),  # the number of the snapshot's
     UniqueConstraint("tenant_id", "alert_id"),
     ForeignKeyConstraint(["tenant_id", "snapshot_id"], ["snapshots.tenant_id", "snapshots.id"]),
-    Index(None, "tenant_id", "id"),
+    Index(None, "tenant_id", "id", unique=True),
     Index(None, "tenant_id", "snapshot_id"),
     # For the overview: each is grouped by in its order, so no table is read and nothing is sorted.
     Index(None, "tenant_id", "status", "snapshot_id"),
     Index(None, "tenant_id", "machine", "created_at"),
-    Index(None, "tenant_id", "machine", "created_at"),
     Index(None, "tenant_id", "assigned_to"),
     # The orders of the queue, with what it is filtered by most: a filter that few fulfil reads no table.
-    Index("ix_alerts_newest", "tenant_id", "id", "status", "severity_rank", "last_seen"),
+    Index("ix_alerts_newest", "tenant_id", "id", "status", "severity_rank", "last_seen", "detection_count"),
     Index("ix_alerts_gravest", "tenant_id", "severity_rank", "id", "status", "last_seen"),
     Index("ix_alerts_last_seen", "tenant_id", "last_seen", "id", "status", "severity_rank"),
     Index("ix_alerts_largest", "tenant_id", "detection_count", "id", "status", "severity_rank", "last_seen"),
@@ -362,6 +361,8 @@ Index(
     alerts.c.id,
     sqlite_where=alerts.c.storm.is_(True),
     postgresql_where=alerts.c.storm.is_(True),
+)
+
 event_texts = Table(  # the events of detections, beside them because few ask for them
     "event_texts",
     METADATA,
@@ -381,12 +382,12 @@ alert_values = Table(  # all of the values of which an alert names ten
     METADATA,
     _id(),
     _tenant(),
-    Column("alert_id", String(32), nullable=False),
+    Column("alert_number", Identity, nullable=False),
     Column("value_key", BigInteger, nullable=False),  # as indicators.canonical_key
-    UniqueConstraint("tenant_id", "alert_id", "value_key"),
-    Index(None, "tenant_id", "value_key", "alert_id"),
+    UniqueConstraint("tenant_id", "alert_number", "value_key"),
+    Index(None, "tenant_id", "value_key", "alert_number"),
     ForeignKeyConstraint(
-        ["tenant_id", "alert_id"], ["alerts.tenant_id", "alerts.alert_id"], ondelete="CASCADE"
+        ["tenant_id", "alert_number"], ["alerts.tenant_id", "alerts.id"], ondelete="CASCADE"
     ),
     sqlite_autoincrement=True,
 )

@@ -67,6 +67,7 @@ from indicia.store.outbox import Outbox
 from indicia.store.overview import Overview
 from indicia.store.parts import Part
 from indicia.store.queries import Page, Within
+from indicia.store.queue import Queue
 from indicia.store.receipts import Receipt
 from indicia.store.retention import Retention
 from indicia.store.scope import Scope
@@ -127,6 +128,8 @@ class TenantStore:
     """What happens and what is there, in figures."""
     members = Part(Members)
     """Who may sign in to it, and as what."""
+    queue = Part(Queue)
+    """The alerts as people look through them."""
 
     # Alert definitions
 
@@ -272,8 +275,8 @@ class TenantStore:
     def matchable(self) -> Iterator[Indicator]:
         """Enabled indicators of enabled definitions in the order of ids, without their stamps.
 
-        Streamed from one snapshot of the store, while writers go on. Indicators of one definition share one
-        object. Valid times are for the matcher to judge, at event time.
+        Streamed from one snapshot of the store. Indicators of one definition share one object.
+        Valid times are for the matcher to judge, at event time.
         """
         with self._reading() as scope:
             yield from indicators.matchable(scope)

@@ -15,11 +15,10 @@ depends_on = None
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 ORDERS = {
-    "ix_alerts_newest": ["id", "status", "severity_rank", "last_seen"],
+    "ix_alerts_newest": ["id", "status", "severity_rank", "last_seen", "detection_count"],
     "ix_alerts_gravest": ["severity_rank", "id", "status", "last_seen"],
     "ix_alerts_last_seen": ["last_seen", "id", "status", "severity_rank"],
     "ix_alerts_largest": ["detection_count", "id", "status", "severity_rank", "last_seen"],
-    "ix_alerts_tenant_id_machine_created_at": ["machine", "created_at"],
     "ix_alerts_tenant_id_assigned_to": ["assigned_to"],
 }
 SEVERITIES = ("Informational", "Low", "Medium", "High")
@@ -33,33 +32,57 @@ def upgrade() -> None:
             f"WHERE snapshot_id IN (SELECT id FROM snapshots WHERE severity = '{severity}')"
         )
     for name, columns in ORDERS.items():
-        op.create_index(name, "alerts", ["tenant_id", *columns], if_not_exists=True)
-    _beside("event_texts", "detection_id", "detections", sa.Column("text", sa.Text, nullable=False))
-    _beside("alert_values", "alert_id", "alerts", sa.Column("value_key", sa.BigInteger, nullable=False))
+        op.create_index(name, "alerts", ["tenant_id", *columns])
+    op.drop_index("ix_alerts_tenant_id_id", "alerts")
+    op.create_index("ix_alerts_tenant_id_id", "alerts", ["tenant_id", "id"], unique=True)
+    _beside(
+        "event_texts",
+        sa.Column("detection_id", sa.String(32), nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        of="detections.detection_id",
+        unique=["tenant_id", "detection_id"],
+    )
+    _beside(
+        "alert_values",
+        sa.Column("alert_number", ID, nullable=False),
+        sa.Column("value_key", sa.BigInteger, nullable=False),
+        of="alerts.id",
+        unique=["tenant_id", "alert_number", "value_key"],
+    )
     op.create_index(
-        "ix_alert_values_tenant_id_value_key_alert_id", "alert_values", ["tenant_id", "value_key", "alert_id"]
+        "ix_alert_values_tenant_id_value_key_alert_number",
+        "alert_values",
+        ["tenant_id", "value_key", "alert_number"],
     )
     if not op.get_context().as_sql:
         _fill(op.get_bind())
 
 
-def _beside(name: str, key: str, owner: str, column: sa.Column[int] | sa.Column[str]) -> None:
-    unique = ["tenant_id", key, *([column.name] if name == "alert_values" else [])]
+def _beside(
+    name: str,
+    key: sa.Column[int] | sa.Column[str],
+    column: sa.Column[int] | sa.Column[str],
+    *,
+    of: str,
+    unique: list[str],
+) -> None:
+    owner, _ = of.split(".")
     op.create_table(
         name,
-        sa.Column("id", ID, primary_key=True, autoincrement=True),
+        sa.Column("id", ID, nullable=False),
         sa.Column("tenant_id", ID, nullable=False),
-        sa.Column(key, sa.String(32), nullable=False),
+        key,
         column,
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenants.id"], name=f"fk_{name}_tenant_id", ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(
-            ["tenant_id", key],
-            [f"{owner}.tenant_id", f"{owner}.{key}"],
-            name=f"fk_{name}_tenant_id_{key}",
+            ["tenant_id", key.name],
+            [f"{owner}.tenant_id", of],
+            name=f"fk_{name}_tenant_id_{key.name}",
             ondelete="CASCADE",
         ),
+        sa.PrimaryKeyConstraint("id", name=f"pk_{name}"),
         sa.UniqueConstraint(*unique, name=f"uq_{name}_{'_'.join(unique)}"),
         sqlite_autoincrement=True,
     )
@@ -67,22 +90,22 @@ def _beside(name: str, key: str, owner: str, column: sa.Column[int] | sa.Column[
 
 def _fill(connection: sa.Connection) -> None:
     """The values that alerts name, and those of the detections of alerts that have more than they name."""
-    found = connection.execute(sa.text("SELECT tenant_id, alert_id, indicators FROM alerts")).all()
-    pairs = {(tenant, alert, value) for tenant, alert, named in found for value in json.loads(named)}
-    full = {(tenant, alert) for tenant, alert, named in found if len(json.loads(named)) > 9}
-    more = sa.text(
-        "SELECT DISTINCT indicator_canonical FROM detections WHERE tenant_id = :tenant AND raises "
-        "AND alert_id = :alert"
+    new = sa.text(
+        "INSERT INTO alert_values (tenant_id, alert_number, value_key) VALUES (:tenant, :alert, :key)"
     )
-    for tenant, alert in full:
-        values = connection.execute(more, {"tenant": tenant, "alert": alert}).scalars()
-        pairs |= {(tenant, alert, value) for value in values}
-    new = sa.text("INSERT INTO alert_values (tenant_id, alert_id, value_key) VALUES (:tenant, :alert, :key)")
-    rows = [
-        {"tenant": tenant, "alert": alert, "key": _key(value)} for tenant, alert, value in sorted(pairs)
-    ]
-    if rows:
-        connection.execute(new, rows)
+    more = sa.text(
+        "SELECT DISTINCT indicator_canonical FROM detections WHERE tenant_id = :tenant "
+        "AND (alert_id = :alert AND raises OR storm_id = :alert)"
+    )
+    found = sa.text("SELECT tenant_id, id, alert_id, indicators FROM alerts ORDER BY id")
+    for tenant, number, alert, named in connection.execute(found).all():
+        values = set(json.loads(named))
+        if len(values) > 9:
+            values |= set(connection.execute(more, {"tenant": tenant, "alert": alert}).scalars())
+        keys = {_key(value) for value in values}
+        if keys:
+            pairs = [{"tenant": tenant, "alert": number, "key": key} for key in sorted(keys)]
+            connection.execute(new, pairs)
 
 
 def _key(value: str) -> int:
@@ -93,6 +116,8 @@ def _key(value: str) -> int:
 def downgrade() -> None:
     op.drop_table("alert_values")
     op.drop_table("event_texts")
+    op.drop_index("ix_alerts_tenant_id_id", "alerts")
+    op.create_index("ix_alerts_tenant_id_id", "alerts", ["tenant_id", "id"])
     for name in ORDERS:
-        op.drop_index(name, "alerts", if_exists=True)
+        op.drop_index(name, "alerts")
     op.drop_column("alerts", "severity_rank")
