@@ -15,7 +15,7 @@ from indicia.model import EVENT_LIMIT, Event, Facts, IndicatorType, Observable, 
 from indicia.telemetry import columns, families, texts
 from indicia.telemetry.lines import WHOLE, Report, Selection, Sieve
 from indicia.telemetry.paths import lookup, open_json, open_xml
-from indicia.telemetry.records import Record, read
+from indicia.telemetry.records import Record, decode, read
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
 from indicia.telemetry.sources import Source
 from indicia.telemetry.times import parse
@@ -77,6 +77,25 @@ def events(
     except MissingExtra as error:
         error.place = source.name
         raise
+
+
+def again(text: str, source: str, schema: str) -> tuple[Event, Mapping[str, Any] | bytes]:
+    """The event of a text that was kept of it (`Facts.text`), and its record.
+
+    Raises InputError or InvalidValue where it cannot be read any more, as one that was cut cannot.
+    """
+    data = text.encode()
+    value: Any = data
+    try:
+        value = decode(data) if text.lstrip().startswith("{") else data
+    except ValueError as error:
+        if schema != LINE:
+            raise InputError(f"the event cannot be read again: {error}") from None
+    record = Record(0, value if isinstance(value, dict) else data, raw=text)
+    named = _named(schema) or schemas()[GENERIC]
+    if isinstance(record.value, bytes) and (found := _understood(data, named)) is not None:
+        record, named = Record(0, found.fields, data), schemas()[found.schema]
+    return event(record, Source(source), named), record.value
 
 
 def of_table(
