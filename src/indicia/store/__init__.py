@@ -8,10 +8,10 @@
 `purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `messages`, `audit`,
 `clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
 for, `allow` the allow-lists, `access` one application, `retention` says how long what is recorded is kept,
-`trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`;
-`members` tells who may sign in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each its
-transaction; `directory` knows the tenants; `engine` the file, its locks and its faults; `migrate` its version;
-`inspection` looks at it for `indicia doctor` and changes nothing.
+`trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`, `queue`
+finds alerts; `members` tells who may sign in to a tenant, `people` who signs in at all; `tenant.TenantStore`
+gives each its transaction; `directory` knows the tenants; `engine` the file, its locks and its faults;
+`migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.changes import News, Position, Standing
