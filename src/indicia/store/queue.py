@@ -7,9 +7,8 @@ names at most FEW, those alone are looked at, else the walk meets them soon enou
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +25,7 @@ from indicia.store import alerts as recorded
 from indicia.store import audit, casework, queries, rows, suppressions
 from indicia.store.engine import Database
 from indicia.store.nouns import Tenant
-from indicia.store.scope import Scope
+from indicia.store.scope import Scope, among
 from indicia.store.tables import alert_values, alerts, detections, event_texts, snapshots
 from indicia.store.tables import suppressions as silences
 from indicia.values import address, canonical
@@ -158,7 +157,7 @@ class Queue:
             if not ids:
                 return 0
             narrowed = _narrowed(scope, wanted)
-            new = narrowed._replace(conditions=[*narrowed.conditions, _one_of(ids)], few=True)
+            new = narrowed._replace(conditions=[*narrowed.conditions, among(alerts.c.id, ids)], few=True)
             return len(_walk(scope, new, Sort.NEWEST, None, most))
 
     def newest(self) -> int:
@@ -329,18 +328,12 @@ def _narrowed(scope: Scope, wanted: AlertFilter) -> _Narrowed:
         few: set[int] = set()
         for lookup in pointed.lookups:
             if len(few) <= FEW:
-                few.update(_numbers(scope, lookup.limit(FEW + 1)))
+                few |= set(_numbers(scope, lookup.limit(FEW + 1)))
         if not few:
             return _Narrowed((), nothing=True)
         some = some or len(few) <= FEW
-        conditions.append(pointed.condition if len(few) > FEW else _one_of(few))
+        conditions.append(pointed.condition if len(few) > FEW else among(alerts.c.id, few))
     return _Narrowed(conditions, few=some)
-
-
-def _one_of(numbers: Iterable[int]) -> Sql:
-    """The numbers as one JSON text: thousands of parameters cost more than looking them up."""
-    listed = func.json_each(json.dumps(sorted(numbers))).table_valued("value")
-    return alerts.c.id.in_(listed.select())
 
 
 def _cheap(wanted: AlertFilter) -> list[Sql]:
@@ -435,5 +428,5 @@ def _alike(scope: Scope, alert: Alert) -> list[int]:
         query = scope.select(alert_values, number).where(
             alert_values.c.value_key == rows.canonical_key(value), number != alert.number
         )
-        found.update(_numbers(scope, query.order_by(number.desc()).limit(NEAR)))
+        found |= set(_numbers(scope, query.order_by(number.desc()).limit(NEAR)))
     return sorted(found, reverse=True)[:NEAR]

@@ -103,12 +103,8 @@ class Scope:
     def rows_in(
         self, statement: Select[Any], column: ColumnElement[Any], values: Iterable[Any]
     ) -> list[Row[Any]]:
-        """The rows whose column holds one of the values (numbers or texts), in no order.
-
-        The values go over as one JSON text: thousands of parameters cost more than looking them up.
-        """
-        listed = func.json_each(json.dumps(sorted(set(values)), ensure_ascii=False)).table_valued("value")
-        return list(self.rows(statement.where(column.in_(select(listed.c.value)))))
+        """The rows whose column holds one of the values (numbers or texts), in no order."""
+        return list(self.rows(statement.where(among(column, values))))
 
     def stream(self, statement: Select[Any], size: int = 10_000) -> Iterator[Sequence[Any]]:
         """The rows in lists of at most `size`, read as they are asked for."""
@@ -189,6 +185,15 @@ class _Purge(NamedTuple):
     definition_id: int
     indicators_to: int
     definitions_to: int
+
+
+def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether a column holds one of the values (numbers or texts).
+
+    They go over as one JSON text: thousands of parameters cost more than looking them up.
+    """
+    listed = func.json_each(json.dumps(sorted(set(values)), ensure_ascii=False)).table_valued("value")
+    return column.in_(select(listed.c.value))
 
 
 _MANY_PURGES = 20

@@ -11,7 +11,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -27,8 +26,9 @@ from indicia.store.columns import number as _id
 from indicia.store.columns import stamps as _stamps
 from indicia.store.columns import tenant as _tenant
 from indicia.store.columns import time as _time
+from indicia.store.figures import counters, sources, tallies
 
-__all__ = ["METADATA", "links", "members", "people", "sessions"]
+__all__ = ["METADATA", "counters", "links", "members", "people", "sessions", "sources", "tallies"]
 
 
 def _definition_columns() -> tuple[Column[str] | Column[bool] | Column[int] | Column[str | None], ...]:
@@ -570,49 +570,6 @@ retention = Table(  # what a tenant keeps otherwise than by default: see the mod
     Column("most", BigInteger),
     UniqueConstraint("tenant_id", "kept"),
     sqlite_autoincrement=True,
-)
-
-tallies = Table(  # what was recorded in an hour: see the module of that name
-    "tallies",
-    METADATA,
-    _id(),
-    _tenant(),
-    Column("hour", BigInteger, nullable=False),  # since 1970 UTC
-    Column("severity", String(32), nullable=False),
-    Column("alerts", BigInteger, nullable=False),
-    Column("detections", BigInteger, nullable=False),
-    Column("silent", BigInteger, nullable=False),
-    UniqueConstraint("tenant_id", "hour", "severity"),
-    sqlite_autoincrement=True,
-)
-
-sources = Table(  # what sent events: see the module of that name
-    "sources",
-    METADATA,
-    _id(),
-    _tenant(),
-    Column("name", Text, nullable=False),
-    Column("events", BigInteger, nullable=False),
-    Column("malformed", BigInteger, nullable=False),
-    Column("detections", BigInteger, nullable=False),
-    _time("first_at"),
-    _time("last_at"),
-    _time("event_at", nullable=True),
-    UniqueConstraint("tenant_id", "name"),
-    sqlite_autoincrement=True,
-)
-
-counters = Table(  # what a tenant has, kept by every write in its own transaction
-    "counters",
-    METADATA,
-    Column("tenant_id", Identity, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
-    Column("definitions", BigInteger, nullable=False),
-    Column("indicators", BigInteger, nullable=False),
-    Column("patterns", BigInteger, nullable=False),
-    Column("alerts", BigInteger, nullable=False),
-    Column("detections", BigInteger, nullable=False),
-    Column("generation", BigInteger, nullable=False, server_default="0"),
-    Column("allow_revision", BigInteger, nullable=False, server_default="0"),
 )
 
 OF_TENANTS = frozenset(table for table in METADATA.tables.values() if "tenant_id" in table.c)

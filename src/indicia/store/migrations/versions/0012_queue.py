@@ -26,11 +26,12 @@ SEVERITIES = ("Informational", "Low", "Medium", "High")
 
 def upgrade() -> None:
     op.add_column("alerts", sa.Column("severity_rank", sa.Integer, nullable=False, server_default="0"))
+    ranked = sa.text(
+        "UPDATE alerts SET severity_rank = :rank "
+        "WHERE snapshot_id IN (SELECT id FROM snapshots WHERE severity = :severity)"
+    )
     for rank, severity in enumerate(SEVERITIES):
-        op.execute(
-            f"UPDATE alerts SET severity_rank = {rank} "  # noqa: S608 - both are words of this file
-            f"WHERE snapshot_id IN (SELECT id FROM snapshots WHERE severity = '{severity}')"
-        )
+        op.execute(ranked.bindparams(rank=rank, severity=severity))
     for name, columns in ORDERS.items():
         op.create_index(name, "alerts", ["tenant_id", *columns])
     op.drop_index("ix_alerts_tenant_id_id", "alerts")
