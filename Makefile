@@ -23,7 +23,7 @@ CODE := src tests bench examples
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.ready-demo ## the whole road once, ends by itself: service, five steps, bulk upload, scan, alerts
@@ -66,13 +66,17 @@ format: setup ## let ruff write the format and sort the imports
 	$(BIN)/python -m ruff check --fix --select I $(CODE)
 	$(BIN)/python -m ruff format $(CODE)
 
+.PHONY: screenshots
+screenshots: setup ## pictures of the portal's pages into .screenshots: WORDS='alerts account' for some of them
+	PYTHONPATH=tests $(BIN)/python -m screenshots .screenshots $(WORDS)
+
 .PHONY: bench
 bench: $(VENV)/.ready-bench ## the figures of docs/figures.md, measured on this machine; installs the peers
 	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 .PHONY: clean
 clean: ## remove what can be made again: .venv, caches, the demo's home
-	rm -rf $(VENV) .demo build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .screenshots build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.*
 	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -43,6 +43,14 @@ if ((${#missing[@]})); then
     say "install with: sudo apt-get update && sudo apt-get install -y ${missing[*]}"
     [ "$stop" = no ] || exit 1
 fi
+if [ "$group" = dev ] && ! command -v chromium >/dev/null; then
+    say "there is no Chromium; without it the portal's tests in a browser are skipped"
+    line='apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium'
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "$line"
+        DEBIAN_FRONTEND=noninteractive bash -c "$line" >/dev/null 2>&1 || say "that failed; it goes on without"
+    fi
+fi
 
 mkdir -p "$folder"
 # Two calls at once would trip over each other.
