@@ -11,11 +11,13 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from browser import SCHEMES, WIDTHS, Portal, chromium, signed_in
 from furnished import furnish
+from indicia.model import Actor
 from indicia.store import Role, Store, TenantStore
 from indicia.web.portal import PAGES
 from service import running
@@ -61,12 +63,16 @@ def main(folder: Path, words: list[str]) -> None:
         furnish(tenant)
         for name, role in ((NAME, Role.ADMINISTRATOR), ("Kim Abara", Role.ANALYST), ("Sam", Role.READER)):
             add_person(store, tenant.uid, name, role)
-        with running(Path(home)) as process, chromium() as browser:
-            with signed_in(process, browser, store, tenant.uid, NAME) as portal:
-                for path in paths(tenant):
-                    if not words or any(word in path for word in words):
-                        take(portal, path, folder)
-                        print(path)
+        tenant.acting(Actor(NAME)).members.invite("digest", Role.READER, "Robin", timedelta(days=7))
+        with (
+            running(Path(home)) as process,
+            chromium() as browser,
+            signed_in(process, browser, store, tenant.uid, NAME) as portal,
+        ):
+            for path in paths(tenant):
+                if not words or any(word in path for word in words):
+                    take(portal, path, folder)
+                    print(path)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
 
 from browser import SCHEMES, WIDTHS, Portal
 from indicia.web.portal.pages import NAVIGATION
 from indicia.web.portal.rendering import Renderer
-from visiting import PASSWORD
 
 pytestmark = pytest.mark.full
 COMPONENTS = Path(__file__).parent / "components.html"

@@ -13,7 +13,7 @@ from indicia.live import Followings
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web.grants import Grants
-from indicia.web.portal import account, signing
+from indicia.web.portal import account, members, signing
 from indicia.web.portal.door import Door
 from indicia.web.portal.pages import Page
 from indicia.web.portal.rendering import Renderer
@@ -23,6 +23,7 @@ from indicia.web.portal.visit import Portal
 PAGES: tuple[Page, ...] = (
     *signing.PAGES,
     *account.PAGES,
+    *members.PAGES,
 )
 OPEN_PAGES = signing.OPEN_PAGES
 
