@@ -1,8 +1,8 @@
 """Settings, read at the edge (cli, web.app) and passed down as one frozen value.
 
 Order: defaults, then `config.toml` in the home, then `INDICIA_*` variables, then flags. TABLE is the one
-literal list of them: it feeds reading, `indicia doctor` and the docs. The one thing that is no single value
-is `[[issuers]]` in `config.toml`: tables that `auth.external` understands.
+literal list of them: it feeds reading, `indicia doctor` and the docs. No single values are `[[issuers]]` and
+`[[sign_on]]` in `config.toml`: tables that `auth.external` and `auth.sign_on` understand.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Settings:
     alerts_per_hour: int = 1000
     issuers: tuple[Mapping[str, Any], ...] = ()
     """External issuers of tokens, as `config.toml` has them."""
+    sign_on: tuple[Mapping[str, Any], ...] = ()
+    """Providers at which people sign on, as `config.toml` has them."""
 
     @property
     def base_url(self) -> str:
@@ -89,6 +91,10 @@ class Settings:
         return f"sqlite:///{self.home / 'indicia.db'}"
 
 
+_LISTS = ("issuers", "sign_on")
+"""What is a list of tables."""
+
+
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
     """INDICIA_HOME, else `indicia` in the XDG data folder (XDG Base Directory Specification 0.8)."""
     if environ.get("INDICIA_HOME"):
@@ -108,7 +114,8 @@ def read(home: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     if path.exists():
         try:
             given = tomllib.loads(path.read_text("utf-8"))
-            settings = replace(settings, issuers=_issuers(given.pop("issuers", []), str(path)))
+            issuers, sign_on = (_tables(name, given.pop(name, []), str(path)) for name in _LISTS)
+            settings = replace(settings, issuers=issuers, sign_on=sign_on)
             settings = _apply(settings, given, str(path))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"not valid TOML: {error}", place=str(path)) from None
@@ -117,16 +124,18 @@ def read(home: Path, environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def remember(settings: Settings) -> None:
-    """Write what differs from the defaults into the home's `config.toml`; issuers stay as they are."""
+    """Write what differs from the defaults into the home's `config.toml`; its lists of tables stay."""
     defaults = Settings(home=settings.home)
     lines = [
         f"{field.name} = {_toml(getattr(settings, field.name))}\n"
         for field in fields(Settings)
-        if field.name not in ("home", "issuers")
+        if field.name not in ("home", *_LISTS)
         and getattr(settings, field.name) != getattr(defaults, field.name)
     ]
-    for table in settings.issuers:
-        lines += ["\n[[issuers]]\n", *(f"{_key(name)} = {_toml(value)}\n" for name, value in table.items())]
+    for listed in _LISTS:
+        for table in getattr(settings, listed):
+            pairs = (f"{_key(name)} = {_toml(value)}\n" for name, value in table.items())
+            lines += [f"\n[[{listed}]]\n", *pairs]
     (settings.home / "config.toml").write_text("".join(lines), "utf-8")
 
 
@@ -149,9 +158,9 @@ def _key(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _issuers(given: object, place: str) -> tuple[Mapping[str, Any], ...]:
+def _tables(name: str, given: object, place: str) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
-        raise InputError("must be tables: [[issuers]]", place=f"{place}: issuers")
+        raise InputError(f"must be tables: [[{name}]]", place=f"{place}: {name}")
     return tuple(given)
 
 

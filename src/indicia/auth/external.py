@@ -99,17 +99,17 @@ def parse(table: Mapping[str, Any], place: str) -> Trust:
     }
     for name in table.keys() - known:
         raise InputError(f"unknown key {name!r}; known: {', '.join(sorted(known))}", place=place)
-    texts = {name: _text(table, name, place) for name in known - {"audience", "tenants", "roles"}}
+    texts = {name: text(table, name, place) for name in known - {"audience", "tenants", "roles"}}
     for name in ("issuer", "jwks_url"):
         if not texts[name]:
             raise InputError(f"needs {name}", place=place)
-    if not _is_safe(texts["jwks_url"]):
+    if not is_safe(texts["jwks_url"]):
         raise InputError("must be an https URL (http on loopback alone)", place=f"{place}.jwks_url")
     return Trust(
         issuer=texts["issuer"],
         jwks_url=texts["jwks_url"],
         audiences=frozenset(_texts(table.get("audience"), f"{place}.audience")),
-        tenants=_tenants(table, texts, place),
+        tenants=tenants(table, texts, place),
         roles=_roles(table, place),
         tenant_claim=texts["tenant_claim"],
         roles_claim=texts["roles_claim"] or "roles",
@@ -164,7 +164,7 @@ class ExternalIssuer:
             self._tenant(claims),
             f"{subject} ({self.trust.issuer})",
             self._mapped_roles(claims),
-            _seconds(claims, "exp"),
+            seconds(claims, "exp"),
             kid if isinstance(kid, str) else "",
         )
 
@@ -175,18 +175,18 @@ class ExternalIssuer:
         named = audience if isinstance(audience, list) else [audience]
         if not any(isinstance(one, str) and one in self.trust.audiences for one in named):
             raise Unauthorized("the access token is for another audience (aud)")
-        if "nbf" in claims and _seconds(claims, "nbf") > self._clock() + CLOCK_SKEW:
+        if "nbf" in claims and seconds(claims, "nbf") > self._clock() + CLOCK_SKEW:
             raise Unauthorized("the access token does not hold yet (nbf)")
 
     def _tenant(self, claims: Mapping[str, Any]) -> str:
-        claimed = _at(claims, self.trust.tenant_claim) if self.trust.tenant_claim else ""
+        claimed = at(claims, self.trust.tenant_claim) if self.trust.tenant_claim else ""
         found = self.trust.tenants.get(claimed) if isinstance(claimed, str) else None
         if found is None:
             raise Unauthorized(f"the access token's {self.trust.tenant_claim} is mapped to no tenant")
         return found
 
     def _mapped_roles(self, claims: Mapping[str, Any]) -> frozenset[str]:
-        theirs = _at(claims, self.trust.roles_claim)
+        theirs = at(claims, self.trust.roles_claim)
         named = theirs.split() if isinstance(theirs, str) else theirs if isinstance(theirs, list) else []
         return frozenset(
             ours for one in named if isinstance(one, str) for ours in self.trust.roles.get(one, ())
@@ -289,7 +289,8 @@ def _key(listed: object) -> RSAKey | ECKey | None:
         return None
 
 
-def _is_safe(url: str) -> bool:
+def is_safe(url: str) -> bool:
+    """Whether nobody between can read or change what is sent: https, or http on loopback."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -303,7 +304,8 @@ def _is_safe(url: str) -> bool:
         return False
 
 
-def _text(table: Mapping[str, Any], name: str, place: str) -> str:
+def text(table: Mapping[str, Any], name: str, place: str) -> str:
+    """A text of the table; empty where it is absent."""
     value = table.get(name, "")
     if not isinstance(value, str):
         raise InputError("must be a text", place=f"{place}.{name}")
@@ -317,7 +319,8 @@ def _texts(value: object, place: str) -> Sequence[str]:
     return listed
 
 
-def _tenants(table: Mapping[str, Any], texts: Mapping[str, str], place: str) -> Mapping[str, str]:
+def tenants(table: Mapping[str, Any], texts: Mapping[str, str], place: str) -> Mapping[str, str]:
+    """Value of the tenant claim to tenant; under `""` the tenant of all."""
     mapped = table.get("tenants", {})
     if texts["tenant"] and not texts["tenant_claim"] and not mapped:
         return {"": texts["tenant"]}
@@ -343,7 +346,7 @@ def _ours(value: object, place: str) -> tuple[str, ...]:
     return tuple(named)
 
 
-def _at(claims: Mapping[str, Any], path: str) -> object:
+def at(claims: Mapping[str, Any], path: str) -> object:
     """The claim of that very name, else where the dots lead."""
     if path in claims:
         return claims[path]
@@ -353,7 +356,8 @@ def _at(claims: Mapping[str, Any], path: str) -> object:
     return found
 
 
-def _seconds(claims: Mapping[str, Any], name: str) -> int:
+def seconds(claims: Mapping[str, Any], name: str) -> int:
+    """A time of the claims, in seconds since 1970 UTC; Unauthorized where it is none."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
         raise Unauthorized(f"the access token lacks a usable claim {name}")

@@ -20,7 +20,7 @@ from indicia.errors import Forbidden, InvalidValue, NotFound
 from indicia.model import Actor, AuditAction
 from indicia.store import audit, rows, tables
 from indicia.store.engine import Database
-from indicia.store.members import PEOPLE, printable
+from indicia.store.members import NAME_LIMIT, PEOPLE, printable
 from indicia.store.nouns import Link, Member, Person, Role, Session, Tenant, Visitor
 from indicia.store.scope import Scope
 
@@ -29,6 +29,8 @@ SESSIONS = "Sessions"
 SEEN_STEP = timedelta(seconds=60)
 """A session's last use is kept to this; a write for each request would be many."""
 AGENT_LIMIT = 256
+SHORTENED = NAME_LIMIT - 8
+"""Characters that are kept of a name from elsewhere, so that a number fits behind it."""
 _P, _M, _S, _L, _T = tables.people, tables.members, tables.sessions, tables.links, tables.tenants
 
 
@@ -100,6 +102,26 @@ class People:
             _admit(connection, link, found, _as(through, found.name))
             _note_everywhere(connection, found, _as(through, found.name), {"Password": "set by a link"})
             return rows.person(found), link
+
+    def signed_on(
+        self, issuer: str, subject: str, name: str, tenant: Tenant, role: Role, through: Actor
+    ) -> Person:
+        """The person for whom a provider vouches, made at the first time, with the role of now.
+
+        Forbidden for who is disabled in the tenant. A name that somebody has already gets a number: whose
+        the name is here does not depend on what a provider says.
+        """
+        with self.database.writing() as connection:
+            known = (_P.c.issuer == issuer, _P.c.subject == subject)
+            found = connection.execute(select(_P).where(*known)).first()
+            if found is None:
+                found = _add(connection, _free(connection, name), issuer=issuer, subject=subject)
+            scope, mine = Scope(connection, tenant.id), _M.c.person_id == found.id
+            member = scope.row(scope.select(_M).where(mine))
+            if member is not None and member.disabled_at is not None:
+                raise Forbidden("you are disabled in this tenant; ask an administrator")
+            _assign(scope, found, role, issuer, _as(through, found.name), member)
+            return rows.person(found)
 
     # Passwords
 
@@ -292,26 +314,36 @@ def _add(connection: Connection, name: str, **values: str | None) -> Row[Any]:
     return _person(connection, uid)
 
 
+def _free(connection: Connection, name: str) -> str:
+    """The name, or with a number behind it where somebody has it."""
+    wanted = "".join(letter for letter in name if letter.isprintable()).strip()[:SHORTENED] or "person"
+    number, free = 1, wanted
+    while connection.execute(select(_P.c.id).where(_P.c.login == login_of(free))).first():
+        number += 1
+        free = f"{wanted} ({number})"
+    return free
+
+
 def _admit(connection: Connection, link: Link, found: Row[Any], actor: Actor) -> None:
     """Make the person a member as a link says; who is one keeps a higher role, and is let in again."""
     scope = Scope(connection, link.tenant.id)
-    mine = tables.members.c.person_id == found.id
-    known = scope.row(scope.select(tables.members).where(mine))
+    known = scope.row(scope.select(_M).where(_M.c.person_id == found.id))
     role = max(link.role, Role.of(known.role)) if known else link.role
-    said = {"Name": found.name, "Role": role.word}
+    _assign(scope, found, role, link.created_by, actor, known)
+
+
+def _assign(scope: Scope, found: Row[Any], role: Role, by: str, actor: Actor, known: Row[Any] | None) -> None:
+    """Make the person a member with a role, or change the membership to that, and let it in again."""
+    mine = _M.c.person_id == found.id
     if known is None:
-        scope.insert(
-            tables.members,
-            person_id=found.id,
-            role=role.word,
-            created_at=rows.micros(rows.now()),
-            created_by=link.created_by,
-        )
+        now = rows.micros(rows.now())
+        scope.insert(_M, person_id=found.id, role=role.word, created_at=now, created_by=by)
+        said = {"Name": found.name, "Role": role.word}
         audit.note(scope, actor, AuditAction.CREATE, PEOPLE, key=found.uid, after=said)
     elif known.disabled_at is not None or role.word != known.role:
-        scope.update(tables.members, mine, role=role.word, disabled_at=None)
-        before = {"Role": known.role, "Enabled": known.disabled_at is None}
-        after = {"Role": role.word, "Enabled": True}
+        scope.update(_M, mine, role=role.word, disabled_at=None)
+        before = {"Name": found.name, "Role": known.role, "Enabled": known.disabled_at is None}
+        after = {"Name": found.name, "Role": role.word, "Enabled": True}
         audit.note(scope, actor, AuditAction.CHANGE, PEOPLE, key=found.uid, before=before, after=after)
 
 

@@ -2,8 +2,8 @@
 
 Each area is a module with its own table of pages; PAGES is all of them, in order: the portal's route table.
 `door` decides who may open a page, `visit` is what its handler is given, `rendering` makes HTML of a
-template, `signing` is the way in, `forms` and `tokens` are what is sent and what proves it. docs/portal.md
-tells how to add a page.
+template, `signing` and `sign_on` are the way in, `forms` and `tokens` are what is sent and what proves it.
+docs/portal.md tells how to add a page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from indicia.live import Followings
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web.grants import Grants
-from indicia.web.portal import account, members, signing
+from indicia.web.portal import account, members, sign_on, signing
 from indicia.web.portal.door import Door
 from indicia.web.portal.pages import Page
 from indicia.web.portal.rendering import Renderer
@@ -25,10 +25,12 @@ PAGES: tuple[Page, ...] = (
     *account.PAGES,
     *members.PAGES,
 )
-OPEN_PAGES = signing.OPEN_PAGES
+OPEN_PAGES = (*signing.OPEN_PAGES, *sign_on.OPEN_PAGES)
 
 
 def door(settings: Settings, store: Store, attempts: Attempts, live: Followings, grants: Grants) -> Door:
-    """The portal of a service; `attempts` are those of people."""
+    """The portal of a service; `attempts` are those of people. InputError for what `[[sign_on]]` says."""
     cookies = Cookies(secure=settings.portal_url.startswith("https:"))
-    return Door(Portal(store, settings, Renderer(), cookies, attempts, live, grants), PAGES, OPEN_PAGES)
+    providers = sign_on.providers(settings)
+    portal = Portal(store, settings, Renderer(), cookies, attempts, live, grants, providers)
+    return Door(portal, PAGES, OPEN_PAGES)

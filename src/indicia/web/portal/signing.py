@@ -31,7 +31,7 @@ def home(guest: Guest) -> Response:
 
 def sign_in_page(guest: Guest) -> Response:
     """GET /portal/sign-in"""
-    return guest.page("sign-in.html", name="", fault="", next=local(guest.query("next", HOME)))
+    return _sign_in_form(guest, local(guest.query("next", HOME)))
 
 
 def sign_in(guest: Guest) -> Response:
@@ -41,10 +41,21 @@ def sign_in(guest: Guest) -> Response:
         uid = proved(guest, name, guest.form.one("password"))
         return entered(guest, uid, _choose(guest, uid), after)
     except IndiciaError as fault:
-        response = guest.page("sign-in.html", fault.status, name=name, fault=fault.message, next=after)
-        if fault.retry_after is not None:
-            response.headers["Retry-After"] = str(fault.retry_after)
-        return response
+        return refused(guest, fault.message, fault, name, after)
+
+
+def refused(guest: Guest, said: str, fault: IndiciaError, name: str = "", after: str = HOME) -> Response:
+    """The sign-in page with what was wrong."""
+    response = _sign_in_form(guest, after, fault.status, said, name)
+    if fault.retry_after is not None:
+        response.headers["Retry-After"] = str(fault.retry_after)
+    return response
+
+
+def _sign_in_form(guest: Guest, after: str, status: int = 200, fault: str = "", name: str = "") -> Response:
+    found = [(one.sign_on.name, one.sign_on.title) for one in guest.portal.providers.values()]
+    said = fault[:1].upper() + fault[1:]
+    return guest.page("sign-in.html", status, name=name, fault=said, next=after, providers=found)
 
 
 def proved(guest: Guest, name: str, password: str) -> str:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from indicia.auth.attempts import Attempts
+from indicia.auth.sign_on import Provider
 from indicia.live import Followings
 from indicia.settings import Settings
 from indicia.store import Member, Role, Session, Store, Tenant, TenantStore
@@ -45,6 +46,8 @@ class Portal:
     """Failed sign-ins."""
     live: Followings
     grants: Grants
+    providers: Mapping[str, Provider]
+    """Where people sign on, by name."""
 
 
 @dataclass(slots=True)
