@@ -1,6 +1,6 @@
 """The process of one scan of `live.scans`: by the same road as `indicia scan`, within bounds.
 
-    python -m indicia.live.scanner STORE HOME TENANT FOLDER        standard input is held open while it may live
+    python -m indicia.live.scanner STORE HOME TENANT FOLDER        it lives while standard input is open
 
 RUNNING of them work at once in a home, the others wait. What is looked for is what is in force: the live
 index that the service has made, brought up to date from the store.
@@ -32,7 +32,7 @@ from indicia.live import compiled
 from indicia.live.following import Following
 from indicia.live.scans import Asked, Fault, Found, FoundAlert, Phase, Piece, State, asked_of, write
 from indicia.live.view import View
-from indicia.model import Actor, Alert, Detection, Severity, Through
+from indicia.model import Actor, Alert, Detection, Quotas, Severity, Through
 from indicia.scanning import Engine
 from indicia.store import Store, TenantStore
 from indicia.telemetry import Malformed, Source
@@ -319,9 +319,11 @@ def main(arguments: list[str]) -> int:
     url, home, tenant, folder = arguments
     threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
     _bound()
-    with Store.open(url, create=False) as store:
-        place = Path(folder)
-        scanner = Scanner(place, asked_of(place), store.tenant(tenant), Path(home, "indexes"), url)
+    place = Path(folder)
+    asked = asked_of(place)
+    quotas = Quotas(alerts_per_hour=asked.alerts_per_hour)
+    with Store.open(url, create=False, quotas=quotas) as store:
+        scanner = Scanner(place, asked, store.tenant(tenant), Path(home, "indexes"), url)
         try:
             with _turn(place.parent.parent, scanner):
                 signal.signal(signal.SIGALRM, scanner.too_late)

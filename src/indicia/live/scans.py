@@ -2,7 +2,7 @@
 
     HOME/scans/<tenant>/<scan>/asked.json          what was asked, and by whom
                                upload              the file itself; gone with the scan
-                               state.json          how far it is, its alerts and faults; written anew as it goes
+                               state.json          how far it is, its alerts and faults, as it goes
                                found.ndjson        its detections as they come, a JSON object each
                                lock                held while its process lives
                                cancel              is there when somebody has had enough
@@ -21,12 +21,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import msgspec
 
@@ -42,6 +43,8 @@ UNFINISHED = 5
 FREE = 512 * 1024 * 1024
 """Bytes that an upload leaves free on the disk."""
 NAME_LIMIT = 200
+PATIENCE = 10.0
+"""Seconds that a process may take to end after its last word."""
 _STEP = 1 << 20
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\!]+")
@@ -78,6 +81,8 @@ class Asked:
     made_at: datetime
     record: bool
     """Whether what is found is kept in the store, as `indicia scan` does."""
+    alerts_per_hour: int
+    """As the service is set: what goes beyond is a storm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +207,10 @@ class Scan:
 class Scans:
     """The scans of a home; any number of processes may have one."""
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, alerts_per_hour: int) -> None:
         self._home = home
         self._url = url
+        self._alerts_per_hour = alerts_per_hour
         self._folder = home / "scans"
 
     def begin(self, tenant: str, name: str, content: BinaryIO, by: str, limit: int, *, record: bool) -> Scan:
@@ -225,23 +231,19 @@ class Scans:
         try:
             with (folder / "upload").open("wb") as file:
                 size = self._copy(content, file, limit)
-            asked = Asked(_named(name), size, by, datetime.now(UTC), record)
-            write(folder / "asked.json", asked)
+            asked = Asked(_named(name), size, by, datetime.now(UTC), record, self._alerts_per_hour)
             return self._start(Scan(folder.name, folder, asked, State(total=size)), tenant)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def again(self, scan: Scan, tenant: str, by: str) -> None:
-        """Scan the file once more, and record what is found. InputError while it runs, or without its file."""
+        """Scan the file once more and record what is found. InputError while it runs, or without its file."""
         if not scan.state.phase.is_over:
             raise InputError("this scan still runs; record what it finds when it has ended")
         if not (scan.folder / "upload").exists():
             raise InputError("the file of this scan is gone; send it again")
         asked = replace(scan.asked, by=by, record=True, made_at=datetime.now(UTC))
-        write(scan.folder / "asked.json", asked)
-        for name in ("cancel", "found.ndjson"):
-            (scan.folder / name).unlink(missing_ok=True)
         self._start(replace(scan, asked=asked, state=State(total=asked.size)), tenant)
 
     def every(self, tenant: str) -> list[Scan]:
@@ -304,9 +306,12 @@ class Scans:
 
     def _start(self, scan: Scan, tenant: str) -> Scan:
         """Its process, which holds the lock from its first moment on."""
-        write(scan.folder / "state.json", scan.state)
         with (scan.folder / "lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(lock)
+            for name in ("cancel", "found.ndjson"):
+                (scan.folder / name).unlink(missing_ok=True)
+            write(scan.folder / "asked.json", scan.asked)
+            write(scan.folder / "state.json", scan.state)
             command = [sys.executable, "-m", "indicia.live.scanner", self._url, str(self._home), tenant]
             process = subprocess.Popen(  # noqa: S603 - our own
                 [*command, str(scan.folder)],
@@ -316,8 +321,28 @@ class Scans:
                 pass_fds=[lock.fileno()],
             )
         # It ends when this end of the pipe is closed, which is when the service goes away.
-        threading.Thread(target=process.wait, name="scan", daemon=True).start()
+        threading.Thread(target=_reap, args=(process,), name="scan", daemon=True).start()
         return scan
+
+
+def _take(lock: IO[bytes]) -> None:
+    """Hold the lock, once a process that has said its last word has let go. InputError for one that runs."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                raise InputError("this scan still runs; wait until it has ended") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def write(path: Path, what: Asked | State) -> None:

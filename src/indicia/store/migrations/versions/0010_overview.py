@@ -27,7 +27,7 @@ SELECT tenant_id, hour, severity, sum(alerts), sum(detections), sum(silent) FROM
 
 
 def upgrade() -> None:
-    for columns in (("status", "snapshot_id"), ("machine", "created_at")):
+    for columns in (("status", "snapshot_id"), ("machine", "created_at"), ("created_at",)):
         op.create_index(f"ix_alerts_tenant_id_{'_'.join(columns)}", "alerts", ["tenant_id", *columns])
     op.create_index(
         "ix_alerts_storm",
@@ -73,5 +73,5 @@ def downgrade() -> None:
     op.drop_table("sources")
     op.drop_table("tallies")
     op.drop_index("ix_alerts_storm", "alerts")
-    for columns in (("status", "snapshot_id"), ("machine", "created_at")):
+    for columns in (("status", "snapshot_id"), ("machine", "created_at"), ("created_at",)):
         op.drop_index(f"ix_alerts_tenant_id_{'_'.join(columns)}", "alerts")
