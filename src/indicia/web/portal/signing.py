@@ -11,6 +11,7 @@ from indicia.auth import passwords
 from indicia.errors import Forbidden, IndiciaError, InputError, InvalidValue, TooManyRequests
 from indicia.model import Actor, Through
 from indicia.store import Link, Member, Tenant
+from indicia.store.people import login_of
 from indicia.web import trace
 from indicia.web.portal import tokens
 from indicia.web.portal.pages import OpenPage, Page, Role
@@ -60,23 +61,23 @@ def _sign_in_form(guest: Guest, after: str, status: int = 200, fault: str = "", 
 
 def proved(guest: Guest, name: str, password: str) -> str:
     """The uid of the person whose password it is; InputError, TooManyRequests after too many failures."""
-    attempts, people = guest.portal.attempts, guest.portal.store.people
-    _admit(guest, name)
+    attempts, people, who = guest.portal.attempts, guest.portal.store.people, login_of(name)
+    _admit(guest, who)
     found = people.by_name(name)
     person, known = found or (None, None)
     if not passwords.holds(password, known) or person is None or known is None:
-        attempts.failed(name, guest.address)
+        attempts.failed(who, guest.address)
         attempts.failed(ANYBODY, guest.address)
         raise InputError(REFUSED)
-    attempts.succeeded(name, guest.address)
+    attempts.succeeded(who, guest.address)
     if passwords.is_old(known):
         people.rehash(person.uid, passwords.digest(password))
     return person.uid
 
 
-def _admit(guest: Guest, name: str) -> None:
+def _admit(guest: Guest, who: str) -> None:
     try:
-        guest.portal.attempts.admit(name, guest.address)
+        guest.portal.attempts.admit(who, guest.address)
         guest.portal.attempts.admit(ANYBODY, guest.address, OF_AN_ADDRESS)
     except TooManyRequests as fault:
         raise TooManyRequests(
