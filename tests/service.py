@@ -148,6 +148,8 @@ class Local:
         sent: list[Message] = []
 
         async def receive() -> Message:
+            if not parts:  # whoever asks listens for the end of the connection, which does not come
+                await asyncio.Event().wait()
             return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
 
         async def send(message: Message) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,13 +107,21 @@ def test_the_index_of_times_serves_every_page(
     plans: list[str] = []
     row, rows_ = Scope.row, Scope.rows
 
-    def explained(scope: Scope, statement: object) -> None:
-        text = str(statement.compile(compile_kwargs={"literal_binds": True}))  # type: ignore[attr-defined]
+    def explained(scope: Scope, statement: Any) -> None:
+        text = str(statement.compile(compile_kwargs={"literal_binds": True}))
         found = scope._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
         plans.extend(str(one[3]) for one in found)
 
-    monkeypatch.setattr(Scope, "row", lambda scope, query: (explained(scope, query), row(scope, query))[1])
-    monkeypatch.setattr(Scope, "rows", lambda scope, query: (explained(scope, query), rows_(scope, query))[1])
+    def one(scope: Scope, statement: Any) -> Any:
+        explained(scope, statement)
+        return row(scope, statement)
+
+    def several(scope: Scope, statement: Any) -> Any:
+        explained(scope, statement)
+        return rows_(scope, statement)
+
+    monkeypatch.setattr(Scope, "row", one)
+    monkeypatch.setattr(Scope, "rows", several)
     tenant.trail.page(wanted, after=after)
     assert plans
     assert all("ix_audit_tenant_id_at_id" in plan for plan in plans), plans

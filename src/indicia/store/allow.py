@@ -100,7 +100,7 @@ class AllowLists:
             )
             return entry_nouns(scope, scope.rows(query.order_by(allow_entries.c.id).limit(limit)))
 
-    def search(self, name: str, text: str, *, after: int = 0, limit: int = 50) -> Hits:
+    def search(self, name: str | int, text: str, *, after: int = 0, limit: int = 50) -> Hits:
         """Entries of a list that hold a text, without letter case; NotFound.
 
         At most LOOKED_AT entries are looked at.

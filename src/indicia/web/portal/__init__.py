@@ -14,6 +14,7 @@ from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web.grants import Grants
 from indicia.web.portal import account, members, sign_on, signing
+from indicia.web.portal import settings as settings_pages
 from indicia.web.portal.door import Door
 from indicia.web.portal.pages import Page
 from indicia.web.portal.rendering import Renderer
@@ -24,6 +25,7 @@ PAGES: tuple[Page, ...] = (
     *signing.PAGES,
     *account.PAGES,
     *members.PAGES,
+    *settings_pages.PAGES,
 )
 OPEN_PAGES = (*signing.OPEN_PAGES, *sign_on.OPEN_PAGES)
 

@@ -69,6 +69,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Allow-lists", "/portal/settings/allow-lists", "shield"),
             Entry("Outputs", "/portal/settings/outputs", "output"),
             Entry("Audit log", "/portal/settings/audit", "log"),
+            Entry("Retention", "/portal/settings/retention", "clock"),
         ),
     ),
 )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from indicia import values
-from indicia.allow import AllowAction, AllowKind, AllowList, Known, Preview
-from indicia.errors import InputError, InvalidValue, NotFound
+from indicia.allow import PREVIEW_DAYS, AllowAction, AllowKind, AllowList, Known, Preview
+from indicia.errors import InputError, InvalidValue
 from indicia.feeds import warning_lists
 from indicia.feeds.warning_lists import WarningList
 from indicia.model import DetectionFunction, IndicatorType
 from indicia.store.allow import MOST_LISTS
 from indicia.telemetry.sources import Source
 from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.settings.given import Given
 from indicia.web.portal.visit import Visit
 
 LISTS = "/portal/settings/allow-lists"
@@ -25,7 +26,6 @@ FAULTS = 50
 NAMED = 25
 """Entries that a preview names."""
 DAYS = 30
-MOST_DAYS = 3650
 VALUE_LIMIT = 4096
 KINDS: tuple[tuple[str, str], ...] = (
     (str(AllowKind.STRING), "String: exactly this value"),
@@ -49,16 +49,8 @@ class Brought(NamedTuple):
 
     lists: list[AllowList]
     faults: list[str]
-    count: int
-    """Of all faults."""
-
-
-class Told(NamedTuple):
-    """An entry of a preview, and how much it knows."""
-
-    entry: str
-    indicators: int
-    detections: int
+    unused: int
+    """How many entries could not be used."""
 
 
 def the_list(visit: Visit, fault: InputError | None = None, brought: Brought | None = None) -> Response:
@@ -78,7 +70,7 @@ def the_list(visit: Visit, fault: InputError | None = None, brought: Brought | N
         checked=checked,
         check=visit.query("check"),
         check_fault=wrong,
-        given=visit.form,
+        given=Given(visit.form),
         fault=fault,
         brought=brought,
     )
@@ -104,7 +96,7 @@ def create(visit: Visit) -> Response:
         brought = _import(visit, visit.form.one("name").strip() or None)
     except InputError as fault:
         return the_list(visit, fault)
-    if not brought.count and len(brought.lists) == 1:
+    if not brought.unused and len(brought.lists) == 1:
         return visit.go(_path(brought.lists[0]), _told(brought.lists[0]))
     return the_list(visit, brought=brought)
 
@@ -167,11 +159,7 @@ def _read(visit: Visit, name: str | None) -> list[WarningList]:
 
 def _one(visit: Visit) -> AllowList:
     """By its number, because a name may hold what a path cannot; NotFound."""
-    number = visit.at("id")
-    for one in visit.tenant.allow_lists.all():
-        if one.id == number:
-            return one
-    raise NotFound("there is no such allow-list; it may have been deleted")
+    return visit.tenant.allow_lists.one(int(visit.at("id")))
 
 
 def _path(one: AllowList) -> str:
@@ -196,7 +184,7 @@ def _show(
         raise InvalidValue(f"has at most {VALUE_LIMIT:,} characters", target="q")
     if not (after.isascii() and after.isdecimal() and len(after) < 19):
         raise InvalidValue("is no place in the list; begin again without it", target="after")
-    hits = visit.tenant.allow_lists.search(found.name, text, after=int(after), limit=AT_ONCE)
+    hits = visit.tenant.allow_lists.search(found.id, text, after=int(after), limit=AT_ONCE)
     here, query = _path(found), {"q": text} if text else {}
     return visit.page(
         "allow-list.html",
@@ -208,35 +196,27 @@ def _show(
         next=None if hits.after is None else f"{here}?{urlencode({**query, 'after': hits.after})}",
         first=f"{here}?{urlencode(query)}" if after != "0" else None,
         days=DAYS,
-        most_days=MOST_DAYS,
+        most_days=PREVIEW_DAYS,
         kinds=KINDS,
         actions=[str(one) for one in AllowAction],
-        given=visit.form,
+        given=Given(visit.form),
         fault=fault,
         brought=brought,
-        **_previewed(previewed),
+        preview=previewed,
+        named=NAMED,
     )
-
-
-def _previewed(found: Preview | None) -> dict[str, Any]:
-    if found is None:
-        return {"preview": None, "told": []}
-    met, seen = found.indicators.entries, found.detections.entries
-    told = [Told(one, met.get(one, 0), seen.get(one, 0)) for one in dict.fromkeys([*met, *seen])]
-    told.sort(key=lambda one: (-one.indicators - one.detections, one.entry))
-    return {"preview": found, "told": told[:NAMED]}
 
 
 def preview(visit: Visit) -> Response:
     """GET /portal/settings/allow-lists/{id}/preview: what it does, or would do, to all there is."""
     found = _one(visit)
     days, action = visit.query("days", str(DAYS)).strip(), visit.query("action")
-    if not (days.isascii() and days.isdecimal() and len(days) < 6 and 1 <= int(days) <= MOST_DAYS):
-        fault = InvalidValue(f"must be a whole number from 1 to {MOST_DAYS:,}", target="days")
+    if not (days.isascii() and days.isdecimal() and len(days) < 6 and 1 <= int(days) <= PREVIEW_DAYS):
+        fault = InvalidValue(f"must be a whole number from 1 to {PREVIEW_DAYS:,}", target="days")
         return _show(visit, found, fault=fault)
     if action not in list(AllowAction):
         action = str(found.action)
-    made = visit.tenant.allow_lists.preview(found.name, int(days), AllowAction(action))
+    made = visit.tenant.allow_lists.preview(found.id, int(days), AllowAction(action))
     return _show(visit, found, previewed=made)
 
 
@@ -252,7 +232,7 @@ def change(visit: Visit) -> Response:
             "comment": form.one("comment"),
             "action": AllowAction(form.one("action")),
         }
-        visit.tenant.allow_lists.change(found.name, changes, visit.person.name)
+        visit.tenant.allow_lists.change(found.id, changes, visit.person.name)
     except InvalidValue as fault:
         return _show(visit, found, fault=fault)
     return visit.go(_path(found), "Saved. It acts on what is detected from now on.")
@@ -270,7 +250,7 @@ def disable(visit: Visit) -> Response:
 
 def _switch(visit: Visit, *, on: bool) -> Response:
     found = _one(visit)
-    visit.tenant.allow_lists.change(found.name, {"enabled": on}, visit.person.name)
+    visit.tenant.allow_lists.change(found.id, {"enabled": on}, visit.person.name)
     said = (
         "in force, for what is detected from now on" if on else "out of force; what it kept silent stays so"
     )
@@ -284,7 +264,7 @@ def replace(visit: Visit) -> Response:
         brought = _import(visit, found.name)
     except InputError as fault:
         return _show(visit, found, fault=fault)
-    if brought.count:
+    if brought.unused:
         return _show(visit, _one(visit), brought=brought)
     return visit.go(_path(found), _told(brought.lists[0]))
 
@@ -292,17 +272,17 @@ def replace(visit: Visit) -> Response:
 def delete(visit: Visit) -> Response:
     """POST /portal/settings/allow-lists/{id}/delete: with its entries; what it kept silent stays so."""
     found = _one(visit)
-    visit.tenant.allow_lists.delete(found.name)
+    visit.tenant.allow_lists.delete(found.id)
     return visit.go(LISTS, f"{found.name} is gone.")
 
 
 _ONE = f"{LISTS}/{{id:int}}"
 PAGES: tuple[Page, ...] = (
-    Page("GET", LISTS, the_list, Role.ANALYST),
+    Page("GET", LISTS, the_list, Role.ADMINISTRATOR),
     Page("POST", LISTS, create, Role.ADMINISTRATOR),
-    Page("GET", _ONE, allow_list, Role.ANALYST),
+    Page("GET", _ONE, allow_list, Role.ADMINISTRATOR),
     Page("POST", _ONE, change, Role.ADMINISTRATOR),
-    Page("GET", f"{_ONE}/preview", preview, Role.ANALYST),
+    Page("GET", f"{_ONE}/preview", preview, Role.ADMINISTRATOR),
     Page("POST", f"{_ONE}/enable", enable, Role.ADMINISTRATOR),
     Page("POST", f"{_ONE}/disable", disable, Role.ADMINISTRATOR),
     Page("POST", f"{_ONE}/entries", replace, Role.ADMINISTRATOR),

@@ -20,6 +20,7 @@ from indicia.model import REASON_LIMIT
 from indicia.store import Application
 from indicia.web import access, snippets
 from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.settings.given import Given
 from indicia.web.portal.visit import Visit
 from indicia.web.token import v1_answer
 
@@ -71,7 +72,7 @@ def the_list(visit: Visit, fault: InputError | None = None) -> Response:
         applications=visit.tenant.applications(),
         roles=ROLES,
         ticked=visit.form.many("roles") if fault else roles.DEFAULT,
-        given=visit.form,
+        given=Given(visit.form),
         fault=fault,
         days=secrets.DAYS,
         now=datetime.now(UTC),
@@ -112,7 +113,7 @@ def show(
         secret_variable=snippets.SECRET,
         secret=secret,
         tokens=tokens,
-        given=visit.form,
+        given=Given(visit.form),
         fault=fault,
         roles=ROLES,
         days=secrets.DAYS,

@@ -136,17 +136,18 @@ def audit(visit: Visit) -> Response:
     if looked is not None:
         names = {one.client_id: one.name for one in visit.tenant.applications()}
     found = looked.found if looked else []
-    given = {name: visit.query(name) for name in FILTERS if visit.query(name)}
+    given = {name: visit.query(name) for name in FILTERS}
+    filters = {name: text for name, text in given.items() if text}
     mark = looked.mark if looked else None
     return visit.page(
         "audit.html",
         200 if fault is None else fault.status,
         lines=[Line(one, differences(one), names.get(one.by, "")) for one in found],
         looked_until=looked.until if looked else None,
-        next=f"{AUDIT}?{urlencode({**given, 'after': f'{mark.at}.{mark.id}'})}" if mark else None,
-        first=f"{AUDIT}?{urlencode(given)}" if visit.query("after") else None,
+        next=f"{AUDIT}?{urlencode({**filters, 'after': f'{mark.at}.{mark.id}'})}" if mark else None,
+        first=f"{AUDIT}?{urlencode(filters)}" if visit.query("after") else None,
         given=given,
-        query=urlencode(given),
+        query=urlencode(filters),
         fault=fault,
         sets=SETS,
         actions=[str(one) for one in AuditAction],

@@ -15,19 +15,18 @@ from indicia import outputs as kinds
 from indicia.auth.sealing import Seal
 from indicia.errors import InputError, InvalidValue
 from indicia.live import courier, targets
-from indicia.messages import Backlog, Outcome, Output, Sent
+from indicia.messages import SECRET_LIMIT, TARGET_LIMIT, UNLESS_SAID, Backlog, Outcome, Output, Sent
 from indicia.model import Severity
-from indicia.outputs.given import Given
+from indicia.outputs.given import Given as Target
 from indicia.store.outbox import MOST
 from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.settings.given import Given
 from indicia.web.portal.visit import Visit
 
 OUTPUTS = "/portal/settings/outputs"
 COUNTED = 10_001
 """Messages of an output that are counted; beyond it is said that there are more."""
 AT_ONCE = 50
-TARGET_LIMIT = 2048
-SECRET_LIMIT = 10_000
 SENDS = tuple(sent for sent in Sent if sent is not Sent.TEST)
 
 
@@ -108,7 +107,7 @@ def the_list(visit: Visit, fault: InputError | None = None) -> Response:
         kind_tab=f"{OUTPUTS}?kind={wanted}#add",
         most=MOST,
         counted=COUNTED,
-        given=visit.form,
+        given=Given(visit.form),
         fault=fault,
         **_offered(visit),
     )
@@ -116,7 +115,7 @@ def the_list(visit: Visit, fault: InputError | None = None) -> Response:
 
 def _offered(visit: Visit) -> dict[str, Any]:
     """What can be chosen of what is sent."""
-    return {"sends": SENDS, "severities": [str(one) for one in Severity]}
+    return {"sends": SENDS, "unless_said": UNLESS_SAID, "severities": [str(one) for one in Severity]}
 
 
 def create(visit: Visit) -> Response:
@@ -126,7 +125,7 @@ def create(visit: Visit) -> Response:
         given = _given(visit)
         made_secret = "" if given.secret else targets.secret_for(given.target)
         new = Output(name=form.one("name").strip(), kind="", target="", **_choices(visit))
-        whole = Given(given.target, given.options, given.secret or made_secret)
+        whole = Target(given.target, given.options, given.secret or made_secret)
         sealed = targets.sealed(Seal(visit.settings.home), visit.tenant.uid, new, whole)
         made = visit.tenant.outbox.add(sealed, visit.person.name)
     except InvalidValue as fault:
@@ -136,7 +135,7 @@ def create(visit: Visit) -> Response:
     return visit.go(f"{OUTPUTS}/{made.name}", f"{made.name} is told of alerts from now on. Test it.")
 
 
-def _given(visit: Visit) -> Given:
+def _given(visit: Visit) -> Target:
     """Target, options and secret of the form; InvalidValue."""
     form = visit.form
     target, secret = form.one("target").strip(), form.one("secret").strip()
@@ -145,11 +144,8 @@ def _given(visit: Visit) -> Given:
         raise InvalidValue("choose what kind of receiver it is", target="Target")
     if len(target) > TARGET_LIMIT or len(secret) > SECRET_LIMIT:
         raise InvalidValue("is too long", target="Target" if len(target) > TARGET_LIMIT else "Secret")
-    kind = kinds.kind_of(target)
-    if kind == "file":
-        words = "a file is written by the service's machine: `indicia outputs add` makes such an output"
-        raise InvalidValue(words, target="Target")
-    if kind != wanted.name:
+    targets.must_be_remote(target, {})
+    if kinds.kind_of(target) != wanted.name:
         raise InvalidValue(f"must begin as {wanted.example}", target="Target")
     options: dict[str, str] = {}
     for option in wanted.options:
@@ -158,7 +154,7 @@ def _given(visit: Visit) -> Given:
             raise InvalidValue(f"{option.name} is too long, or not printable", target="Options")
         if text and not (option.choices and text == option.choices[0]):
             options[option.name] = text
-    return Given(target, options, secret)
+    return Target(target, options, secret)
 
 
 def _choices(visit: Visit) -> dict[str, Any]:
@@ -225,7 +221,7 @@ def _show(
         secret=secret,
         tested=tested,
         worked=worked,
-        given=visit.form,
+        given=Given(visit.form),
         fault=fault,
         **_offered(visit),
     )

@@ -67,4 +67,4 @@ def quotas(visit: Visit) -> Response:
     return visit.page("quotas.html", uses=uses, have=have, bulk=BULK_LIMIT, settings=visit.settings)
 
 
-PAGES: tuple[Page, ...] = (Page("GET", "/portal/settings/quotas", quotas, Role.ANALYST),)
+PAGES: tuple[Page, ...] = (Page("GET", "/portal/settings/quotas", quotas, Role.ADMINISTRATOR),)

@@ -10,6 +10,7 @@ from indicia.errors import InvalidValue
 from indicia.store import Limit, What
 from indicia.store.retention import must_fit
 from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.settings.given import Given
 from indicia.web.portal.visit import Visit
 
 RETENTION = "/portal/settings/retention"
@@ -32,9 +33,9 @@ def _page(
     visit: Visit, faults: Mapping[str, str] | None = None, due: Mapping[What, int] | None = None
 ) -> Response:
     kept = visit.tenant.retention
-    limits = kept.limits()
+    limits, given = kept.limits(), Given(visit.form)
     texts = {
-        f"{measure}_{what}": visit.form.one(f"{measure}_{what}", str(value or ""))
+        f"{measure}_{what}": given.one(f"{measure}_{what}", str(value or ""))
         for what, limit in limits.items()
         for measure, value in (("days", limit.days), ("most", limit.most))
     }

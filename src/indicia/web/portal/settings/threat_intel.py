@@ -5,11 +5,12 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from indicia.auth import roles, secrets
-from indicia.errors import InputError, InvalidValue, NotFound
+from indicia.errors import InputError, InvalidValue
 from indicia.web import access
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.settings import applications
 from indicia.web.portal.settings.applications import INTEL
+from indicia.web.portal.settings.given import Given
 from indicia.web.portal.visit import Visit
 
 NAME = "Threat intelligence API"
@@ -25,6 +26,8 @@ def threat_intel(visit: Visit) -> Response:
 def choose(visit: Visit) -> Response:
     """GET /portal/settings/threat-intel/choose: the page of another application."""
     wanted = visit.query("application")
+    if not wanted:
+        return visit.go(INTEL)
     return visit.go(f"{INTEL}/{visit.tenant.access.application(wanted).client_id}")
 
 
@@ -33,7 +36,7 @@ def _invite(visit: Visit, fault: InputError | None = None) -> Response:
         "threat-intel.html",
         200 if fault is None else fault.status,
         application=None,
-        given=visit.form,
+        given=Given(visit.form),
         fault=fault,
         days=secrets.DAYS,
     )
@@ -54,7 +57,7 @@ def authority(visit: Visit) -> Response:
     """GET /portal/settings/threat-intel/ca.pem: whom clients are to trust."""
     file = access.authority_of(visit.settings)
     if file is None or not file.is_file():
-        raise NotFound("the service has no authority of its own; it runs without TLS")
+        return visit.go(INTEL, "The service has no authority of its own, because it runs without TLS.")
     return applications.attachment(file.read_bytes(), "ca.pem", "application/x-pem-file")
 
 
