@@ -15,6 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Error
+
 from browser import SCHEMES, WIDTHS, Portal, chromium, signed_in
 from furnished import furnish
 from indicia.model import Actor
@@ -45,12 +47,17 @@ def paths(tenant: TenantStore) -> Iterator[str]:
 
 
 def take(portal: Portal, path: str, folder: Path) -> None:
-    """Four pictures of a page."""
+    """Four pictures of a page; none of a file."""
     name = path.removeprefix("/portal").strip("/").replace("/", "-") or "overview"
     for scheme in SCHEMES:
         for label, width in WIDTHS.items():
             page = portal.tab(width=width, scheme=scheme)
-            page.goto(portal.process.url + path)
+            try:
+                page.goto(portal.process.url + path)
+            except Error as error:
+                if "Download is starting" not in str(error):
+                    raise
+                return
             page.screenshot(path=folder / f"{name}-{scheme}-{label}.png", full_page=True)
             page.close()
 
