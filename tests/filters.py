@@ -168,7 +168,7 @@ _KINDS = [Kind.STRING, Kind.INT64, Kind.BOOLEAN, Kind.TIME, Kind.ENUM]
 class Filters:
     """Texts of expressions about one entity, by type; `prefix` is what stands before its properties."""
 
-    def __init__(self, entity: Entity, prefix: str = "", depth: int = 3, collections: int = 2) -> None:
+    def __init__(self, entity: Entity, prefix: str = "", depth: int = 3, collections: int = 1) -> None:
         self.entity = entity
         self.prefix = prefix
         self.depth = depth

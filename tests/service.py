@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import requests
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive
 
 from indicia.auth import roles, secrets
 from indicia.model import Quotas
@@ -123,12 +123,18 @@ class Local:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request; `target` is the path and query as they go over the wire."""
-        path, _, query = target.partition("?")
-        return self.runner.run(self._request(method, path, query, body, headers or {}))
+        parts = [body[start : start + 65536] for start in range(0, len(body), 65536)] or [b""]
 
-    async def _request(
-        self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
-    ) -> Reply:
+        async def receive() -> Message:
+            if not parts:  # a client that waits for its answer
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+        return self.runner.run(self.exchange(method, target, headers or {}, receive))
+
+    async def exchange(self, method: str, target: str, headers: Mapping[str, str], receive: Receive) -> Reply:
+        """One request whose body comes as `receive` gives it."""
+        path, _, query = target.partition("?")
         raw = path.encode("latin-1")
         given = {"host": "127.0.0.1:8443", **{name.lower(): value for name, value in headers.items()}}
         scope = {
@@ -144,13 +150,7 @@ class Local:
             "client": (self.address, 1),
             "server": ("127.0.0.1", 8443),
         }
-        parts = [body[start : start + 65536] for start in range(0, len(body), 65536)] or [b""]
         sent: list[Message] = []
-
-        async def receive() -> Message:
-            if not parts:  # whoever asks listens for the end of the connection, which does not come
-                await asyncio.Event().wait()
-            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
 
         async def send(message: Message) -> None:
             sent.append(message)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from indicia.errors import StoreError
+from indicia.errors import InputError, StoreError
 from indicia.web.api import ROUTES
 from indicia.web.api.dispatch import ENTITY_LIMIT
 from service import (
@@ -19,6 +19,7 @@ from service import (
     Client,
     Local,
     Reply,
+    add_access,
     indicator,
     local,
 )
@@ -157,13 +158,27 @@ def test_who_is_ready_has_loaded_what_is_on_the_disk(tmp_path: Path) -> None:
 def test_links_lead_back_the_way_the_client_came(service: Local, api: Client) -> None:
     token = {"Authorization": f"Bearer {api.token}"}
     for host, root in (
-        ("ti.example:9000", "https://ti.example:9000"),
+        ("localhost:9000", "https://localhost:9000"),
         ("[::1]:8443", "https://[::1]:8443"),
+        ("127.0.0.1", "https://127.0.0.1"),
+        ("somebody.example", "https://127.0.0.1:8443"),
+        ("[localhost", "https://127.0.0.1:8443"),
         ('evil"><script>', "https://127.0.0.1:8443"),
         ("a b", "https://127.0.0.1:8443"),
     ):
         reply = service.request("GET", "/v1.0/AlertDefinitions", headers=token | {"Host": host})
         assert reply.json()["@odata.context"].startswith(f"{root}/v1.0/$metadata")
+
+
+def test_links_lead_to_the_proxy_that_is_named(tmp_path: Path) -> None:
+    with local(tmp_path, public_url="https://ti.example/indicia/") as service:
+        api = service.client(add_access(service.store, "contoso"))
+        token = {"Authorization": f"Bearer {api.token}"}
+        for host, root in (("ti.example", "https://ti.example/indicia"), ("localhost", "https://localhost")):
+            reply = service.request("GET", "/v1.0/AlertDefinitions", headers=token | {"Host": host})
+            assert reply.json()["@odata.context"].startswith(f"{root}/v1.0/$metadata")
+    with pytest.raises(InputError, match="public_url"), local(tmp_path, public_url="ti.example"):
+        pass
 
 
 def _sane(reply: Reply) -> None:

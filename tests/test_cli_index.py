@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,18 @@ def test_one_alert_for_each_indicator_is_in_the_index(shell: Shell) -> None:
     build(shell, "--group-by", "indicator")
     ran = shell("scan", "a.log", "--index", "a.idx", "--output", "ndjson", code=RAISED)
     assert len({json.loads(line)["alert_id"] for line in ran.out.splitlines()}) == 2
+
+
+def test_nobody_else_reads_what_is_looked_for(shell: Shell) -> None:
+    before = os.umask(0)
+    try:
+        build(shell)
+    finally:
+        os.umask(before)
+    assert (shell.folder / "a.idx").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_saved_is_plain_text(shell: Shell) -> None:
+    ran = shell("scan", "a.log", "--indicators", "list.csv", "--save", "x.ndjson.gz", code=USAGE)
+    assert "plain text" in ran.err
+    assert not (shell.folder / "x.ndjson.gz").exists()

@@ -179,12 +179,6 @@ def test_what_is_in_force_is_told(client: Client) -> None:
     assert sum(found["indicators"]) == 1
 
 
-def test_a_busy_service_says_when_to_try_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indicia.web.events.WAITING", 0)
-    reply = client("POST", "Events", b"{}\n")
-    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
-
-
 def test_lines_are_counted_over_blocks(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("indicia.live.intake.BLOCK", 1000)
     look_for(client)
@@ -254,7 +248,7 @@ def test_lines_that_are_checked_together_are_checked_as_each_alone(
 ) -> None:
     body = b"\n".join(found) + b"\n" * ended
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("indicia.live.intake.FEW", few)
+        patch.setattr("indicia.live.blocks.FEW", few)
         patch.setattr("indicia.live.intake.BLOCK", 200)
         intake = Intake(live, "x")
         for begin in range(0, len(body), step):

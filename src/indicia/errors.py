@@ -13,6 +13,7 @@
     ├── NotFound                  no such entity in this tenant                  404
     ├── MethodNotAllowed          the resource has no such operation             405
     ├── PreconditionFailed        If-Match or If-None-Match does not hold        412
+    ├── TooSlow                   a body that comes too slowly                   408
     ├── TooLarge                  a body, file or list beyond its limit          413
     ├── WrongMediaType            a body that is not JSON (or not a form)        415
     ├── TooManyRequests           slow down; says for how long                   429
@@ -168,6 +169,13 @@ class PreconditionFailed(IndiciaError):
 
     code = "PreconditionFailed"
     status = 412
+
+
+class TooSlow(IndiciaError):
+    """A body that comes too slowly; the connection ends."""
+
+    code = "RequestTimeout"
+    status = 408
 
 
 class TooLarge(IndiciaError):

@@ -5,6 +5,7 @@ faster engine see the same values.
 
 - A hash is a run of exactly 32, 40 or 64 hex digits between characters that are no word characters: also in
   `<hash>.exe` and `sha256-<hash>`.
+- The three other dots of IDNA (U+3002, U+FF0E, U+FF61) are dots in names and addresses, too.
 - An address stands between characters that are neither word characters nor dots.
 - A domain is a run of letters, digits, `-`, `_` and dots that holds a dot; `@`, `*` and the like end it.
 - A URL has a scheme and `://`, up to a blank, quote or angle bracket, less closing punctuation; without a
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from indicia.model import IndicatorType
 from indicia.values import HASH_BY_LENGTH, IPV4, address, domain, file_name, url_parts
@@ -38,6 +39,10 @@ _BLANK_NAMES = re.compile(
 )
 _NAME = re.compile(r"[\w\-][\w.\-]*\.[A-Za-z0-9]{1,8}")
 _CLOSING = ".,;:!?)]}"
+_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
+"""What UTS 46 takes for a dot: a browser does, so names are written so to be overlooked."""
+_has_dots = re.compile("[\u3002\uff0e\uff61]").search
+_DOTTED = frozenset({IndicatorType.DOMAIN_NAME, IndicatorType.IP_ADDRESS})
 _STRONG = frozenset({IndicatorType.SHA1, IndicatorType.SHA256, IndicatorType.URL})
 
 
@@ -63,6 +68,24 @@ def mentions(text: str) -> Iterator[Mention]:
     """Every value that stands inside the text; the same one at two places comes twice."""
     if len(text) < 3:
         return
+    yield from _plain(text)
+    if _has_dots(text):
+        yield from _with_dots(text)
+
+
+def _with_dots(text: str) -> Iterator[Mention]:
+    """What stands there besides when the other dots are dots; a URL's path keeps them."""
+    for found in _plain(text.translate(_DOTS)):
+        written = text[found.start : found.end]
+        if not _has_dots(written):
+            continue
+        if found.type in _DOTTED:
+            yield replace(found, text=written)
+        elif found.type is IndicatorType.URL and (parts := url_parts(written)) is not None:
+            yield replace(found, text=written, value=parts.url)
+
+
+def _plain(text: str) -> Iterator[Mention]:
     if "/" in text or "\\" in text:
         if "/" in text:
             yield from _urls(text)

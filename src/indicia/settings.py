@@ -22,6 +22,7 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("host", str, "address that `serve` listens on and that URLs name"),
     ("port", int, "port that `serve` listens on and that URLs name"),
     ("tls", bool, "serve HTTPS with the home's own CA"),
+    ("public_url", str, "where clients reach the service, if that is a proxy: `https://ti.example`"),
     ("workers", int, "processes that `serve` answers with"),
     ("log", str, "log of `serve` on stderr: `text`, what goes wrong; `json`, each request, too"),
     ("original_hosts", bool, "also show a certificate for the original service's names"),
@@ -46,6 +47,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8443
     tls: bool = True
+    public_url: str = ""
     workers: int = 1
     log: str = "text"
     original_hosts: bool = False

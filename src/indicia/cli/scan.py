@@ -14,6 +14,9 @@ from indicia.cli.matching import Asked
 from indicia.cli.session import Choice, Session, json_option, pass_session
 from indicia.cli.times import Time, time_of
 
+_PACKED = frozenset({".gz", ".zst", ".bz2", ".xz", ".zip"})
+"""Names of files that others would take for compressed ones."""
+
 if TYPE_CHECKING:
     from indicia.telemetry import Source
 
@@ -182,6 +185,8 @@ def _check(options: Options) -> None:
          "indicators and telemetry cannot both come from standard input"),
         (options.save and options.output == "table", "--save writes ndjson or csv; name one with --output"),
         (options.save and str(options.save) == "-", "--save names a file; without it lines go to stdout"),
+        (options.save and options.save.suffix.lower() in _PACKED,
+         "--save writes plain text; name a file without .gz, .zst or the like, and compress it afterwards"),
         (options.overwrite and not options.save, "--replace goes with --save"),
         (options.overwrite and options.resume,
          "--resume goes on with the file, --replace begins it anew; give one"),

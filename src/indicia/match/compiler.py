@@ -184,7 +184,8 @@ def _write_file(path: Path, contents: dict[str, bytes | bytearray | memoryview],
     head += blake2b(head + table, digest_size=8).digest()
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with fresh.open("xb") as file:
+        # What is looked for is nobody else's to know.
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(head + table)
             for name, start in zip(SECTIONS, places, strict=True):
                 file.write(b"\0" * (start - file.tell()))

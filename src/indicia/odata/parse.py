@@ -43,7 +43,7 @@ DEPTH_LIMIT = 24
 """Levels of a tree: parentheses, functions, chains of arithmetic."""
 NODE_LIMIT = 2000
 """Operators, names and literals of one request's expressions."""
-COLLECTION_DEPTH = 2
+COLLECTION_DEPTH = 1
 """Collections inside collections: each level multiplies what the store has to look at."""
 ORDER_LIMIT = 8
 """Sort keys."""
@@ -482,7 +482,7 @@ class _Parser:
             self.fail(column, f"{found.navigation.name} is a collection: add /any(…), /all(…) or /$count")
         self.collections += 1
         if self.collections > COLLECTION_DEPTH:
-            self.fail(column, f"collections nested more than {COLLECTION_DEPTH} levels deep")
+            self.fail(column, "any, all and $count of a collection may not stand inside one another")
         token = self.named()
         word = token.text.lower()
         if word in ("any", "all"):

@@ -153,13 +153,84 @@ def _zstd(raw: io.BufferedReader[Any]) -> Iterator[bytes]:
         raise OSError("it ends in the middle")
 
 
+class Pushed:
+    """Compressed bytes that come in pieces, and what they hold, in pieces of at most STEP bytes, about."""
+
+    def __init__(self, form: str, *, window: int = _WINDOW) -> None:
+        """`form` is gzip or zstd; `window`: bytes that one zstd frame may look back."""
+        self._data = b""
+        self._take = self._of_frames if form == "zstd" else self._of_members
+        self._member: _Deflate | None = None
+        self._course = _Course()
+        made = zstandard.ZstdDecompressor(max_window_size=window)
+        self._frames = made.decompressobj(write_size=STEP, read_across_frames=True)
+
+    def put(self, data: bytes) -> None:
+        """More of them."""
+        self._data += data
+
+    def take(self) -> bytes:
+        """What comes next; nothing where more is needed. Raises what the libraries raise, as `blocks`."""
+        return self._take()
+
+    def end(self) -> None:
+        """Nothing follows. Raises OSError where the last member is not whole."""
+        if self._member is not None or self._course.inside:
+            raise OSError("it ends in the middle")
+
+    def _of_members(self) -> bytes:
+        while True:
+            if self._member is None:
+                self._data = self._data.lstrip(b"\0")
+                if not self._data:
+                    return b""
+                self._member = _Deflate(31)
+            data, self._data = self._data, b""
+            if not data and self._member.needs_input:
+                return b""
+            out = self._member.decompress(data, STEP)
+            if self._member.eof:
+                self._data, self._member = self._member.unused_data, None
+            if out:
+                return out
+
+    def _of_frames(self) -> bytes:
+        # A block at a time, because what some bytes expand to is bounded by nothing else.
+        while self._data:
+            cut = self._course.border(self._data)
+            data, self._data = self._data[:cut], self._data[cut:]
+            if out := self._frames.decompress(data):
+                return out
+        return b""
+
+
 class _Frames:
-    """Compressed bytes as zstandard reads them; follows their frames, because the library does not tell
-    whether the last one was whole (RFC 8878, 3.1).
-    """
+    """Compressed bytes as zstandard reads them; knows whether the last frame was whole."""
 
     def __init__(self, raw: io.BufferedReader[Any]) -> None:
         self._raw = raw
+        self._course = _Course()
+
+    @property
+    def inside(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._course.inside
+
+    def read(self, size: int = _INPUT) -> bytes:
+        """What the library asks for."""
+        data = self._raw.read1(size)
+        at = 0
+        while at < len(data):
+            at = self._course.border(data, at)
+        return data
+
+
+class _Course:
+    """Follows the frames of zstd and their blocks, because the library does not tell where they end
+    (RFC 8878, 3.1).
+    """
+
+    def __init__(self) -> None:
         self._begun = b""
         """Of a header that is not whole yet."""
         self._needs = 4
@@ -172,22 +243,18 @@ class _Frames:
         """Whether a frame has begun and not ended."""
         return bool(self._skip or self._begun) or self._next != self._magic
 
-    def read(self, size: int = _INPUT) -> bytes:
-        """What the library asks for."""
-        data = self._raw.read1(size)
-        at = 0
-        while at < len(data):
-            if self._skip:
-                step = min(self._skip, len(data) - at)
-                self._skip -= step
-            else:
-                step = min(self._needs - len(self._begun), len(data) - at)
-                self._begun += data[at : at + step]
-                if len(self._begun) == self._needs:
-                    header, self._begun = self._begun, b""
-                    self._next(header)
-            at += step
-        return data
+    def border(self, data: bytes, at: int = 0) -> int:
+        """How far data[at:] goes on to the end of a block, of a header, or of the data."""
+        if self._skip:
+            step = min(self._skip, len(data) - at)
+            self._skip -= step
+        else:
+            step = min(self._needs - len(self._begun), len(data) - at)
+            self._begun += data[at : at + step]
+            if len(self._begun) == self._needs:
+                header, self._begun = self._begun, b""
+                self._next(header)
+        return at + step
 
     def _then(self, needs: int, then: Callable[[bytes], None], skip: int = 0) -> None:
         self._needs, self._next, self._skip = needs, then, skip

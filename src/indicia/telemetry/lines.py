@@ -7,6 +7,7 @@ dropped. Where the stream breaks off, what came before counts.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -16,6 +17,8 @@ LIMIT = 64 * 1024 * 1024
 """Bytes of one line, document or CSV row; a longer one is malformed."""
 HEAD = 1 << 20
 """Bytes by which a form is known."""
+SHORT = 16
+"""Bytes that lines have at the least, on average, unless somebody is up to something."""
 _CHUNK = 1 << 20
 _BLOCK = 1 << 22
 """Bytes that a sieve is given at once."""
@@ -112,28 +115,34 @@ class Lines:
             return
         yield from self._decoded(self._utf16)
 
-    def __iter__(self) -> Iterator[Numbered]:
-        for number, line in self.whole():
+    def filled(self, blank: bytes = b" \t\r\x0b\x0c") -> Iterator[Numbered]:
+        """Lines without CR; those that hold such bytes alone may be left out."""
+        for number, line in self.whole(lambda _chunk: blank):
             yield number, without_cr(line)
 
-    def whole(self) -> Iterator[Numbered]:
-        """Lines that may still end in CR; none that is longer than LIMIT, nor the piece before a break."""
+    def whole(self, blank: Callable[[bytes], bytes | None] = lambda _chunk: None) -> Iterator[Numbered]:
+        """Lines that may still end in CR; none that is longer than LIMIT, nor the piece before a break.
+
+        `blank` says of a chunk: lines of such bytes alone may be left out; None: none may.
+        """
         number, begun, size = 1, [b""], 0
         for chunk in self.chunks():
-            first, *others = chunk.split(b"\n")
+            first, feed, rest = chunk.partition(b"\n")
             was, size = size, size + len(first)
             if size <= LIMIT:
                 begun.append(first)
             elif was <= LIMIT:
                 self._report(number, f"longer than {LIMIT} bytes")
                 begun = []
-            if others:
-                self.feeds += len(others)
+            if feed:
                 if begun:
                     yield number, b"".join(begun)
-                for number, line in enumerate(others[:-1], number + 1):  # noqa: B020 - goes on counting
-                    yield number, line
-                number, begun, size = number + 1, [others[-1]], len(others[-1])
+                middle, _, last = rest.rpartition(b"\n")
+                feeds = rest.count(b"\n")
+                if feeds:
+                    yield from _several(number + 1, middle, feeds, blank)
+                self.feeds += 1 + feeds
+                number, begun, size = number + 1 + feeds, [last], len(last)
         if size and begun and not self._broken:
             yield number, b"".join(begun)
 
@@ -217,6 +226,25 @@ class Lines:
 def without_cr(line: bytes) -> bytes:
     """The line without the CR of CRLF: one, for a CR before it is the line's own."""
     return line[:-1] if line.endswith(b"\r") else line
+
+
+def _several(
+    number: int, lines: bytes, count: int, blank: Callable[[bytes], bytes | None]
+) -> Iterator[Numbered]:
+    """So many lines with their numbers; where most are short, blank ones are passed over at once."""
+    drop = blank(lines) if count * SHORT > len(lines) else None
+    if drop is None:
+        yield from enumerate(lines.split(b"\n"), number)
+        return
+    filled = re.compile(b"[^\n" + re.escape(drop) + b"]")
+    at = 0
+    while (found := filled.search(lines, at)) is not None:
+        number += lines.count(b"\n", at, found.start())
+        start = max(lines.rfind(b"\n", at, found.start()) + 1, at)
+        stop = lines.find(b"\n", found.end())
+        stop = len(lines) if stop < 0 else stop
+        yield number, lines[start:stop]
+        number, at = number + 1, stop + 1
 
 
 def _stop(block: bytearray, start: int, end: int) -> int:

@@ -193,7 +193,7 @@ def _rows(
 def _wanted(lines: Lines, selection: Selection | None) -> Iterator[Numbered]:
     """The lines that are to be parsed, without CR."""
     if selection is None:
-        yield from lines
+        yield from lines.filled()
         return
     for number, line in lines.named(selection):
         yield number, without_cr(line)
@@ -287,6 +287,9 @@ def _line_of_json(number: int, line: bytes, report: Report) -> Iterator[Record]:
     try:
         value = decode(line)
     except ValueError as error:
+        if b"{" not in line or b"}" not in line:  # no object is in it
+            report(number, str(error))
+            return
         splitter = Splitter()
         documents = [document for _, document in splitter.feed(line)]
         if splitter.pending is not None:
@@ -348,7 +351,7 @@ def _zeek(lines: Lines, report: Report, selection: Selection | None, above: byte
     for line in above.split(b"\n"):
         header.read(without_cr(line))
     if selection is None:
-        found: Iterator[Numbered] = iter(lines)
+        found = lines.filled(b"")
     else:
         # Zeek's escapes write what is no text as text, so lines with such bytes are all judged.
         further = zeek.Further(above or lines.head)
@@ -384,7 +387,10 @@ class _Texts:
     """The lines of a CSV file, no more than LIMIT bytes for one row."""
 
     def __init__(self, lines: Lines, selection: Selection | None) -> None:
-        self._lines = lines.whole() if selection is None else lines.named(selection, also=self._further)
+        if selection is None:
+            self._lines = lines.whole(self._blank)
+        else:
+            self._lines = lines.named(selection, also=self._further)
         self.begin = 0
         """The line on which the row begins; 0: none has begun."""
         self._size = 0
@@ -394,6 +400,10 @@ class _Texts:
         """The header; and everything where a row may go over more than one line."""
         first, self._first = self._first, False
         return None if self.begin or block.find(b'"', begin, end) >= 0 else [begin] * first
+
+    def _blank(self, chunk: bytes) -> bytes | None:
+        """Where no row goes over the lines of a chunk, empty ones say nothing."""
+        return None if self.begin or b'"' in chunk else b"\r"
 
     def __iter__(self) -> Iterator[str]:
         return self

@@ -61,7 +61,7 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
         *door.routes(),
         *TokenEndpoint(grants, issuer).routes(),
         *Discovery(grants, issuer).routes(),
-        *Shippers(events, credentials, live, settings.max_body_bytes).routes(),
+        *Shippers(events, credentials, settings.max_body_bytes).routes(),
     ]
     templates = {route.endpoint: route.path for route in reversed(routes) if isinstance(route, Route)}
     metrics.name(

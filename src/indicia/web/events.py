@@ -1,59 +1,69 @@
 """`POST /v1.0/Events`: events in, one JSON object a line, plain, gzip or zstd; and what is in force here.
 
-A request is read while it is matched, in one of a few threads, piece by piece: memory does not grow with it.
-While all of them are at work requests wait unread; beyond WAITING of them the answer is 429 with Retry-After.
-What was detected is in the store before the answer. Events have ids of their own, so sending them again
-changes nothing; under an `Idempotency-Key` the answer, too, is the same for a day.
+A request is received without a thread (`web.arriving`), and worked on in steps of about a megabyte, each in
+one of a few threads; who has more to do waits in one line with the others. What was detected is in the store
+before the answer. Events have ids of their own, so sending them again changes nothing; under an
+`Idempotency-Key` the answer, too, is the same for a day.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
+from typing import Protocol
 
-import zstandard
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from indicia.auth.roles import EVENT_WRITERS, READERS
-from indicia.errors import InputError, InvalidValue, NotFound, TooLarge, TooManyRequests, WrongMediaType
-from indicia.live import Following, Followings
-from indicia.live.intake import Intake, Taken
+from indicia.errors import InvalidValue, NotFound, WrongMediaType
+from indicia.live import Followings
+from indicia.live.intake import BLOCK, NUMBERS, Intake, Taken
 from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.store import Receipt
-from indicia.telemetry import inflate
 from indicia.telemetry.records import Form
-from indicia.web import intake, problems
+from indicia.web import arriving, intake, problems
+from indicia.web.arriving import PIECE, Arriving, Expanded, Room, form_of, holding
 from indicia.web.gate import Caller, Gate
 from indicia.web.metrics import Metrics
 
 THREADS = os.cpu_count() or 1
-WAITING = 64
-"""Requests that may wait for a thread."""
-PIECE = 1 << 20
-"""Bytes of a request that are received at once."""
-RETRY_SECONDS = 1
+WAITING = 128
+"""Requests that may be here at once; a tenant has as many at the most as are free."""
+MEMORY = 512 << 20
+"""Bytes that all of them together may hold, shared likewise."""
 GENERATION = "Indicia-Generation"
 """The header that says with which generation of the indicators events were matched."""
 KEY = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 KEY_LIMIT = 256
 SOURCE_LIMIT = 200
-_FORMS = {"": None, "identity": None, "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 _KINDS = ("", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/json")
 _JSON = "application/json; charset=utf-8"
+
+
+class Work(Protocol):
+    """What is to be done with a body, in steps; for one thread at a time."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait in it."""
+        ...
+
+    def step(self, data: bytes, last: bool) -> Response | bool:
+        """Some of it. The answer, or whether there is more to do, without data, before the next piece."""
+        ...
+
+    def close(self) -> None:
+        """However it ended."""
+        ...
 
 
 class Events:
@@ -65,7 +75,8 @@ class Events:
         self._live = live
         self._limit = limit
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="events")
-        self._waiting = 0
+        self._places = Room(WAITING, "too many requests with events")
+        self._memory = Room(MEMORY, "too many events")
 
     def routes(self) -> list[Route]:
         """`Events` and `Index` below every spelling of the version."""
@@ -78,6 +89,7 @@ class Events:
         """GET /v1.0/Index: the generation that is in force in this process, and the store's."""
         _must_be_version(request)
         caller = await run_in_threadpool(self._admit, request, READERS | EVENT_WRITERS)
+        _parameters(request)
         return await run_in_threadpool(self._index, caller)
 
     def _index(self, caller: Caller) -> Response:
@@ -94,197 +106,148 @@ class Events:
         """POST /v1.0/Events"""
         _must_be_version(request)
         caller = await run_in_threadpool(self._admit, request, EVENT_WRITERS)
-        job = self._job(request, caller)
-        return await self.run(partial(self._take, job), request)
+        source, key = self._asked(request)
+        form = form_of(request)
 
-    def _job(self, request: Request, caller: Caller) -> _Job:
+        def work() -> Work:
+            return _Taking(self, caller, source, Expanded(form, self._limit), key)
+
+        return await self.run(work, request, caller)
+
+    def _asked(self, request: Request) -> tuple[str, str | None]:
+        """What the events are of, and the key of the request."""
         kind = intake.media_type(request)
         if kind not in _KINDS:
             raise WrongMediaType(
                 f"events come as application/x-ndjson, not {kind[:80]}", target="Content-Type"
             )
-        source = request.query_params.get("source", "events")
-        if not source or len(source) > SOURCE_LIMIT:
-            raise InvalidValue(f"must have 1 to {SOURCE_LIMIT} characters", target="source")
+        source = _parameters(request, "source").get("source", "events")
+        if not 0 < len(source) <= SOURCE_LIMIT or not source.isprintable():
+            raise InvalidValue(f"must have 1 to {SOURCE_LIMIT} printable characters", target="source")
         key = request.headers.get(KEY)
         if key is not None and not 0 < len(key) <= KEY_LIMIT:
             raise InvalidValue(f"must have 1 to {KEY_LIMIT} characters", target=KEY)
-        return _Job(caller, source, form_of(request), key)
+        return source, key
 
-    async def run(self, work: Callable[[Iterator[bytes]], Response], request: Request) -> Response:
-        """Do work that reads the body, in a thread of its own kind; TooManyRequests where too many wait."""
-        must_fit(request, self._limit)
-        if self._waiting >= WAITING:
-            raise TooManyRequests("too many events are waiting; send them again", retry_after=RETRY_SECONDS)
-        self._count(1)
-        try:
-            loop = asyncio.get_running_loop()
-            pulled = _pulled(request.stream(), loop)
-            return await loop.run_in_executor(self._threads, work, pulled)
-        finally:
-            self._count(-1)
+    async def _turn(self, work: Work, data: bytes, last: bool) -> Response | bool:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work.step, data, last)
 
-    def _count(self, change: int) -> None:
-        self._waiting += change
-        self._metrics.waiting(self._waiting)
+    async def run(self, make: Callable[[], Work], request: Request, caller: Caller) -> Response:
+        """Do work with the body. Raises TooManyRequests where too much waits, TooLarge, TooSlow."""
+        arriving.must_fit(request, self._limit)
+        tenant, size = caller.tenant.uid, _needs(request)
+        with holding(self._places, tenant, 1), holding(self._memory, tenant, size) as memory:
+            self._metrics.waiting(self._places.used)
+            body = Arriving(request)
+            work = await run_in_threadpool(make)
+            try:
+                while True:
+                    piece, last = await body.next()
+                    found = await self._turn(work, piece, last)
+                    while found is True:
+                        body.must_be_wanted()
+                        found = await self._turn(work, b"", last)
+                    if isinstance(found, Response):
+                        return found
+                    memory.hold(size + max(0, work.held - BLOCK))
+            finally:
+                body.close()
+                work.close()
+                self._metrics.waiting(self._places.used - 1)
 
-    @contextmanager
-    def taking(self, live: Following, source: str, form: Form = Form.JSON, **more: int) -> Iterator[Intake]:
-        """An intake; what it took is counted, however that ends."""
-        intake = Intake(live, source, form, **more)
-        try:
-            yield intake
-        finally:
-            self._metrics.took(intake.taken)
+    def intake(self, caller: Caller, source: str, form: Form = Form.JSON, numbers: int = NUMBERS) -> Intake:
+        """Where the events of a request go; the first time of a tenant its index is loaded."""
+        return Intake(self._live.of(caller.tenant), source, form, numbers=numbers)
+
+    def took(self, taken: Taken) -> None:
+        """Count what came of a request, however it ended."""
+        self._metrics.took(taken)
 
     def _admit(self, request: Request, asked: frozenset[str]) -> Caller:
         caller = self._gate.admit(request.headers.get("authorization"))
         caller.require(asked)
         return caller
 
-    def _take(self, job: _Job, body: Iterator[bytes]) -> Response:
-        tenant = job.caller.tenant
-        before = tenant.receipt(job.key) if job.key else None
-        if before is not None:
-            return self._again(before, job, body)
-        with self.taking(self._live.of(tenant), job.source) as taking:
-            for piece in job.read(body, self._limit):
-                taking.feed(piece)
-            taken = taking.end()
-        content = _content(taken)
-        if job.key:
-            # Another request with the key may have been quicker, in this process or another.
-            kept = tenant.keep_receipt(job.key, Receipt(job.digest, json.dumps(content)))
-            if kept.digest != job.digest:
-                raise _used()
-            content = json.loads(kept.answer)
-        return _answer(content, taken.generation)
-
-    def _again(self, before: Receipt, job: _Job, body: Iterator[bytes]) -> Response:
-        for _ in job.read(body, self._limit):
-            pass
-        if before.digest != job.digest:
-            raise _used()
-        content = json.loads(before.answer)
-        return _answer(content, content["generation"], {REPLAYED: "true"})
-
     def close(self) -> None:
         """Finish what was begun."""
         self._threads.shutdown()
 
 
-@dataclass
-class _Job:
-    """One request."""
+class _Taking:
+    """`POST /v1.0/Events`."""
 
-    caller: Caller
-    source: str
-    """What the events are of; stands in where they name no machine."""
-    form: str | None
-    """How they are compressed."""
-    key: str | None
-    _hash: blake2b = field(default_factory=lambda: blake2b(digest_size=32))
+    def __init__(self, events: Events, caller: Caller, source: str, body: Expanded, key: str | None) -> None:
+        self._events, self._tenant, self._body, self._key = events, caller.tenant, body, key
+        self._source = source
+        self._hash = blake2b(digest_size=32)
+        self._before = self._tenant.receipt(key) if key else None
+        self._intake = events.intake(caller, source)
 
     @property
-    def digest(self) -> str:
+    def held(self) -> int:
+        return self._intake.held
+
+    def step(self, data: bytes, last: bool) -> Response | bool:
+        if self._key:
+            self._hash.update(data)
+        found, more = self._body.take(data, last)
+        if self._before is None:
+            self._intake.feed(found)
+        if more or not last:
+            return more
+        return self._end() if self._before is None else self._again(self._before)
+
+    def close(self) -> None:
+        self._events.took(self._intake.taken)
+
+    @property
+    def _digest(self) -> str:
         """Of the body as it came, once it is read."""
-        return self._hash.hexdigest()
+        whole = self._hash.copy()
+        whole.update(self._source.encode("utf-8", "replace"))
+        return whole.hexdigest()
 
-    def read(self, body: Iterator[bytes], limit: int) -> Iterator[bytes]:
-        """The body, decompressed."""
-        return expanded(self._hashed(body) if self.key else body, self.form, limit)
+    def _end(self) -> Response:
+        taken = self._intake.end()
+        content = _content(taken)
+        if self._key:
+            # Another request with the key may have been quicker, in this process or another.
+            kept = self._tenant.keep_receipt(self._key, Receipt(self._digest, json.dumps(content)))
+            if kept.digest != self._digest:
+                raise _used()
+            content = json.loads(kept.answer)
+        return _answer(content, taken.generation)
 
-    def _hashed(self, body: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in body:
-            self._hash.update(piece)
-            yield piece
-        self._hash.update(self.source.encode("utf-8", "replace"))
+    def _again(self, before: Receipt) -> Response:
+        if before.digest != self._digest:
+            raise _used()
+        content = json.loads(before.answer)
+        return _answer(content, content["generation"], {REPLAYED: "true"})
 
 
 def _used() -> InvalidValue:
     return InvalidValue("was used for other events; take another one", target=KEY)
 
 
-def form_of(request: Request) -> str | None:
-    """How a body is compressed; WrongMediaType for a form that is not read."""
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    if encoding not in _FORMS:
-        raise WrongMediaType(f"send gzip, zstd or nothing, not {encoding[:40]}", target="Content-Encoding")
-    return _FORMS[encoding]
+def _needs(request: Request) -> int:
+    """Bytes that a request holds at the most while its lines have a usual length."""
+    size = arriving.announced(request)
+    form = form_of(request)
+    if form is None and size is not None and size <= PIECE:
+        return 2 * size + (1 << 16)
+    return 3 * PIECE + BLOCK + (arriving.WINDOW if form == "zstd" else 0)
 
 
-def must_fit(request: Request, limit: int) -> None:
-    """Raise TooLarge where a body is announced that is longer than the limit."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
-        raise _too_large(limit)
-
-
-def expanded(body: Iterator[bytes], form: str | None, limit: int) -> Iterator[bytes]:
-    """The body, decompressed, in small pieces. Raises TooLarge beyond the limit, InputError for damage."""
-    pieces = _bounded(body, limit)
-    if form is None:
-        yield from pieces
-        return
-    raw: io.RawIOBase = _Stream(pieces)
-    try:
-        yield from _bounded(inflate.blocks(io.BufferedReader(raw), form), limit)
-    except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(f"damaged {form} data: {error}", target="Content-Encoding") from None
-
-
-def _bounded(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > limit:
-            raise _too_large(limit)
-        yield piece
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the events are larger than {limit} bytes; send them in smaller parts")
-
-
-class _Stream(io.RawIOBase):
-    """Pieces as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._rest:
-            found = next(self._pieces, None)
-            if found is None:
-                return 0
-            self._rest = found
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
-
-
-def _pulled(stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-    """A request in pieces, for another thread; one more is received while that works on the one before."""
-
-    async def following() -> bytes:
-        parts, size = [], 0
-        while size < PIECE and (part := await anext(stream, None)) is not None:
-            parts.append(part)
-            size += len(part)
-        return b"".join(parts)
-
-    received = asyncio.run_coroutine_threadsafe(following(), loop)
-    try:
-        while piece := received.result():
-            received = asyncio.run_coroutine_threadsafe(following(), loop)
-            yield piece
-    finally:
-        received.cancel()
+def _parameters(request: Request, *known: str) -> dict[str, str]:
+    """Those of the query. Raises InvalidValue for one that there is not, or that comes twice."""
+    given = request.query_params.multi_items()
+    for name, _ in given:
+        if name not in known:
+            there = f"there is {', '.join(known)}" if known else "there is none"
+            raise InvalidValue(f"there is no parameter {name[:80]!r}; {there}", target=name[:80])
+    if len(dict(given)) < len(given):
+        raise InvalidValue("a parameter is given twice")
+    return dict(given)
 
 
 def _content(taken: Taken) -> dict[str, object]:

@@ -24,7 +24,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, float("inf"))
 """Upper bounds of latencies, in seconds."""
 STATUSES = (
-    200, 201, 202, 204, 206, 304, 400, 401, 403, 404, 405, 409, 412, 413, 415, 428, 429, 499,
+    200, 201, 202, 204, 206, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 428, 429, 499,
     500, 501, 502, 503, 504, 507,
 )  # fmt: skip
 """Those that are counted one by one; 499 is a client that left before its answer. Others are `other`."""

@@ -18,6 +18,7 @@ from indicia.errors import (
     NotFound,
     StoreError,
     TooLarge,
+    TooSlow,
     Unauthorized,
 )
 from indicia.odata import format as odata
@@ -37,6 +38,8 @@ def answer(fault: IndiciaError, headers: dict[str, str] | None = None) -> Respon
     extra = dict(HEADERS, **(headers or {}))
     if fault.retry_after is not None:
         extra["Retry-After"] = str(fault.retry_after)
+    if isinstance(fault, TooSlow):
+        extra["Connection"] = "close"  # the rest of the body is not waited for
     if isinstance(fault, Unauthorized):
         extra["WWW-Authenticate"] = 'Bearer error="invalid_token"'
     body = odata.encode(odata.error(fault, _instead(fault)))

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -22,17 +20,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from indicia.auth.roles import EVENT_WRITERS
-from indicia.errors import InputError
-from indicia.live import Followings
+from indicia.errors import InputError, TooLarge
 from indicia.live.intake import LINE
 from indicia.odata.format import encode
 from indicia.telemetry.documents import Splitter
 from indicia.telemetry.records import Form, decode
 from indicia.web import problems
+from indicia.web.arriving import Expanded, form_of
 from indicia.web.credentials import Credentials
-from indicia.web.events import GENERATION, Events, expanded, form_of
+from indicia.web.events import GENERATION, Events
 from indicia.web.gate import Caller
 
+ITEMS = 100_000
+"""Items of one bulk request."""
+ITEM_BYTES = 500
+"""Of memory that an item needs until it is answered, about."""
 _JSON = "application/json; charset=utf-8"
 _WITH_DOCUMENT = frozenset({"create", "index", "update"})
 _ACTIONS = _WITH_DOCUMENT | {"delete"}
@@ -42,9 +44,8 @@ _TAKEN = frozenset({"create", "index"})
 class Shippers:
     """The routes of shippers; the work is that of `Events`."""
 
-    def __init__(self, events: Events, credentials: Credentials, live: Followings, limit: int) -> None:
-        self._events, self._credentials = events, credentials
-        self._live, self._limit = live, limit
+    def __init__(self, events: Events, credentials: Credentials, limit: int) -> None:
+        self._events, self._credentials, self._limit = events, credentials, limit
 
     def routes(self) -> list[Route]:
         """Both forms, by the paths that shippers know."""
@@ -58,77 +59,133 @@ class Shippers:
     async def bulk(self, request: Request) -> Response:
         """POST /_bulk"""
         caller = await run_in_threadpool(self._credentials.admit, request, EVENT_WRITERS)
-        work = partial(self._bulk, caller, form_of(request), str(request.path_params.get("index", "events")))
-        return await self._events.run(work, request)
+        form, index = form_of(request), str(request.path_params.get("index", "events"))
+        return await self._events.run(
+            lambda: _Bulk(self._events, caller, Expanded(form, self._limit), index), request, caller
+        )
 
     async def collect(self, request: Request) -> Response:
         """POST /services/collector/event"""
         caller = await run_in_threadpool(self._credentials.admit, request, EVENT_WRITERS)
-        return await self._events.run(partial(self._collect, caller, form_of(request)), request)
+        form = form_of(request)
+        return await self._events.run(
+            lambda: _Collected(self._events, caller, Expanded(form, self._limit)), request, caller
+        )
 
-    def _bulk(self, caller: Caller, form: str | None, index: str, body: Iterator[bytes]) -> Response:
-        begun = time.monotonic()
-        live = self._live.of(caller.tenant)
-        items: list[tuple[str, dict[str, Any]]] = []
-        documents: list[dict[str, Any]] = []
+
+class _Bulk:
+    """Actions and documents, one a line."""
+
+    def __init__(self, events: Events, caller: Caller, body: Expanded, index: str) -> None:
+        self._events, self._body, self._index = events, body, index
+        self._begun = time.monotonic()
+        self._rest = bytearray()
+        """A line that is not whole yet."""
+        self._items: list[tuple[str, dict[str, Any]]] = []
+        self._documents: list[dict[str, Any]] = []
         """Of each line that was given to the intake, its item."""
-        with self._events.taking(live, "bulk", numbers=self._limit) as taking:
-            lines = _lines(expanded(body, form, self._limit))
-            for line in lines:
-                if not line.strip():
-                    continue
-                action, meta = _action(line, len(items))
-                item = {"_index": str(meta.get("_index", index)), "status": 201, "result": "created"}
-                items.append((action, item))
-                document = next(lines, b"") if action in _WITH_DOCUMENT else None
-                if action in _TAKEN and document is not None and document.strip():
-                    documents.append(item)
-                    taking.feed(document.replace(b"\n", b"") + b"\n")
-                else:
-                    _refuse(item, f"{action} is not possible here, or the document is missing")
-            taken = taking.end()
+        self._wants: tuple[str, dict[str, Any]] | None = None
+        """Action and item whose document is the next line."""
+        self._intake = events.intake(caller, "bulk", numbers=ITEMS)
+
+    @property
+    def held(self) -> int:
+        return self._intake.held + len(self._rest) + len(self._items) * ITEM_BYTES
+
+    def step(self, data: bytes, last: bool) -> Response | bool:
+        found, more = self._body.take(data, last)
+        for line in self._lines(found):
+            self._line(line)
+        if more or not last:
+            return more
+        if self._rest:
+            self._line(bytes(self._rest))
+        if self._wants is not None:
+            self._line(b"")
+        return self._end()
+
+    def close(self) -> None:
+        self._events.took(self._intake.taken)
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        self._rest += data
+        if b"\n" in data:
+            *whole, last = bytes(self._rest).split(b"\n")
+            self._rest = bytearray(last)
+            return whole
+        if len(self._rest) > LINE:
+            raise InputError(f"a line is longer than {LINE} bytes")
+        return []
+
+    def _line(self, line: bytes) -> None:
+        if self._wants is not None:
+            (action, item), self._wants = self._wants, None
+            self._document(action, item, line)
+        elif line.strip():
+            action, meta = _action(line, len(self._items))
+            item = {"_index": str(meta.get("_index", self._index)), "status": 201, "result": "created"}
+            self._items.append((action, item))
+            if len(self._items) > ITEMS:
+                raise TooLarge(f"there are more than {ITEMS} items; send them in smaller parts")
+            if action in _WITH_DOCUMENT:
+                self._wants = action, item
+            else:
+                self._document(action, item, b"")
+
+    def _document(self, action: str, item: dict[str, Any], document: bytes) -> None:
+        if action in _TAKEN and document.strip():
+            self._documents.append(item)
+            self._intake.feed(document + b"\n")
+        else:
+            _refuse(item, f"{action} is not possible here, or the document is missing")
+
+    def _end(self) -> Response:
+        taken = self._intake.end()
         for number in taken.lines:
-            _refuse(documents[number - 1], "the document is no JSON object")
-        wrong = any("error" in item for _, item in items)
-        took = int((time.monotonic() - begun) * 1000)
-        content = {"took": took, "errors": wrong, "items": [{action: item} for action, item in items]}
+            _refuse(self._documents[number - 1], "the document is no JSON object")
+        wrong = any("error" in item for _, item in self._items)
+        took = int((time.monotonic() - self._begun) * 1000)
+        content = {"took": took, "errors": wrong, "items": [{action: item} for action, item in self._items]}
         return _answer(content, taken.generation)
 
-    def _collect(self, caller: Caller, form: str | None, body: Iterator[bytes]) -> Response:
-        number, splitter, fault = 0, Splitter(), ""
-        with self._events.taking(self._live.of(caller.tenant), "collector", Form.LINES) as taking:
-            for piece in expanded(body, form, self._limit):
-                for _, document in splitter.feed(piece):
-                    event = _event(document)
-                    if event is None:
-                        fault = "an object without an event"
-                        break
-                    taking.feed(event + b"\n")
-                    number += 1
-                pending = splitter.pending
-                if fault or (pending is not None and pending[1] > LINE):
-                    break
-            generation = taking.end().generation
-        if fault or splitter.pending is not None:
-            content = {"text": "Invalid data format", "code": 6, "invalid-event-number": number}
+
+class _Collected:
+    """Splunk's envelopes, one behind the other."""
+
+    def __init__(self, events: Events, caller: Caller, body: Expanded) -> None:
+        self._events, self._body = events, body
+        self._splitter, self._number = Splitter(), 0
+        self._intake = events.intake(caller, "collector", Form.LINES)
+
+    @property
+    def held(self) -> int:
+        pending = self._splitter.pending
+        return self._intake.held + (pending[1] if pending is not None else 0)
+
+    def step(self, data: bytes, last: bool) -> Response | bool:
+        found, more = self._body.take(data, last)
+        for _, document in self._splitter.feed(found):
+            event = _event(document)
+            if event is None:
+                return self._end(sound=False)
+            self._intake.feed(event + b"\n")
+            self._number += 1
+        pending = self._splitter.pending
+        if pending is not None and pending[1] > LINE:
+            return self._end(sound=False)
+        return more if more or not last else self._end(sound=pending is None)
+
+    def close(self) -> None:
+        self._events.took(self._intake.taken)
+
+    def _end(self, *, sound: bool) -> Response:
+        generation = self._intake.end().generation
+        if not sound:
+            content = {"text": "Invalid data format", "code": 6, "invalid-event-number": self._number}
             return _answer(content, generation, 400)
-        if not number:
+        if not self._number:
             return _answer({"text": "No data", "code": 5}, generation, 400)
         return _answer({"text": "Success", "code": 0}, generation)
-
-
-def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    rest = bytearray()
-    for piece in pieces:
-        rest += piece
-        if b"\n" in piece:
-            *whole, last = bytes(rest).split(b"\n")
-            yield from whole
-            rest = bytearray(last)
-        elif len(rest) > LINE:
-            raise InputError(f"a line is longer than {LINE} bytes")
-    if rest:
-        yield bytes(rest)
 
 
 def _action(line: bytes, number: int) -> tuple[str, dict[str, Any]]:

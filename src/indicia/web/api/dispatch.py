@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from indicia.auth import certificates
 from indicia.auth.sealing import Seal
 from indicia.errors import InputError, MethodNotAllowed, NotFound, NotSupported
 from indicia.model import Actor, Through
@@ -28,7 +29,8 @@ from indicia.web.gate import Caller, Gate
 METADATA = "$metadata"
 ENTITY_LIMIT = 256 * 1024
 """Bytes of a body that holds one entity; a definition with every text at its limit has about 20,000."""
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?\Z")
+_HOST = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?\Z")
+_PUBLIC = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}(/[A-Za-z0-9._~/-]*)?\Z")
 
 
 def _by_shape(rows: tuple[Row, ...]) -> Mapping[str, dict[str, Row]]:
@@ -49,8 +51,12 @@ class TiApi:
 
     def __init__(self, settings: Settings, gate: Gate) -> None:
         self._gate = gate
-        self._own_root = settings.base_url
         self._seal = Seal(settings.home)
+        self._own_root = _public(settings.public_url) or settings.base_url
+        self._base_url = settings.base_url
+        self._names = {*certificates.names_of(settings.host)}
+        if settings.original_hosts:
+            self._names.update(certificates.ORIGINAL)
         self._limits = {
             Body.ENTITY: min(ENTITY_LIMIT, settings.max_body_bytes),
             Body.BULK: settings.max_body_bytes,
@@ -109,12 +115,21 @@ class TiApi:
         return _handle(row, call, self._admit(row, authorization), b"")
 
     def _root(self, request: Request) -> str:
-        """Scheme and authority as the client reached us, so that links lead back the same way."""
+        """Scheme and authority as the client reached us, where that is a name of ours; else our own."""
         host = request.headers.get("host", "")
-        return f"{request.scope['scheme']}://{host}" if _HOST.match(host) else self._own_root
+        found = _HOST.match(host)
+        ours = found is not None and (found[1] or found[2]).lower() in self._names
+        return f"{request.scope['scheme']}://{host}" if ours else self._own_root
 
     def _roots(self, request: Request) -> frozenset[str]:
-        return frozenset({self._root(request).lower(), self._own_root.lower()})
+        return frozenset(root.lower() for root in (self._root(request), self._own_root, self._base_url))
+
+
+def _public(url: str) -> str:
+    """Without a closing slash. Raises InputError for what is no URL to put before a path."""
+    if url and not _PUBLIC.match(url):
+        raise InputError("must be a URL such as https://ti.example", place="public_url")
+    return url.rstrip("/")
 
 
 def _handle(row: Row, call: Call, caller: Caller | None, body: bytes) -> Answer:
