@@ -22,14 +22,13 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("host", str, "address that `serve` listens on and that URLs name"),
     ("port", int, "port that `serve` listens on and that URLs name"),
     ("tls", bool, "serve HTTPS with the home's own CA"),
-    ("public_url", str, "where clients reach the service, if that is a proxy: `https://ti.example`"),
     ("workers", int, "processes that `serve` answers with"),
     ("log", str, "log of `serve` on stderr: `text`, what goes wrong; `json`, each request, too"),
     ("original_hosts", bool, "also show a certificate for the original service's names"),
     ("max_body_bytes", int, "largest request body that the service reads, in bytes"),
     ("max_event_bytes", int, "largest batch of events, also after decompression, in bytes"),
     ("token_seconds", int, "how long an access token holds, in seconds"),
-    ("public_url", str, "URL by which browsers reach the portal through a proxy; empty: `host` and `port`"),
+    ("public_url", str, "URL of the service as clients and browsers reach it; empty: `host` and `port`"),
     ("session_idle_seconds", int, "how long somebody who does nothing stays signed in to the portal"),
     ("session_seconds", int, "how long anybody stays signed in to the portal"),
     ("quota_definitions", int, "alert definitions a tenant may have"),
@@ -47,7 +46,6 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8443
     tls: bool = True
-    public_url: str = ""
     workers: int = 1
     log: str = "text"
     original_hosts: bool = False

@@ -104,9 +104,7 @@ def _together(one: _Came, newer: _Came | None) -> _Came:
 
 def _last_line(lines: bytes) -> bytes:
     """The last one that holds something; nothing where it is too long."""
-    end = len(lines)
-    while end and lines[end - 1] in b"\r\n\t ":
-        end -= 1
+    end = len(lines.rstrip(b"\r\n\t "))
     line = lines[lines.rfind(b"\n", 0, end) + 1 : end]
     return line if len(line) <= LONGEST else b""
 

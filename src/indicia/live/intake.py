@@ -15,7 +15,8 @@ from indicia.live.blocks import BATCH, REASONS, Outcome, Task, hopeless, meet
 from indicia.live.following import Following
 from indicia.live.view import View
 from indicia.model import Detection
-from indicia.telemetry.records import Form
+from indicia.telemetry import Source
+from indicia.telemetry.records import Form, Part
 
 BLOCK = 4 * 1024 * 1024
 """Bytes of lines that are matched at once, about."""
