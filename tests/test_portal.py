@@ -51,7 +51,8 @@ def headed(reply: Reply) -> None:
 
 
 def test_the_table_is_sound() -> None:
-    rows = [(page.method, page.path) for page in (*PAGES, *OPEN_PAGES)]
+    every: list[Page | OpenPage] = [*PAGES, *OPEN_PAGES]
+    rows = [(page.method, page.path) for page in every]
     assert len(rows) == len(set(rows))
     assert {method for method, _ in rows} == {"GET", "POST"}
     assert all(path.startswith("/portal/") for _, path in rows)

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from argon2 import PasswordHasher
 
 from indicia.auth import passwords, secrets
 from indicia.errors import InvalidValue
@@ -176,7 +177,7 @@ def test_unknown_names_take_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_old_digest_is_made_anew(service: Local, tenant: TenantStore) -> None:
     uid = add_person(service.store, tenant.uid, "old hand")
-    old = passwords.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     assert passwords.is_old(old)
     service.store.people.rehash(uid, old)
     assert Visiting(service).sign_in("old hand").status == 303

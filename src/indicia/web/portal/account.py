@@ -81,12 +81,36 @@ def _page(visit: Visit, status: int = 200, fault: str = "", place: str = "") -> 
     return visit.page(
         "account.html",
         status,
-        sessions=people.sessions(visit.person.uid),
+        sessions=[(one, browser_of(one.agent)) for one in people.sessions(visit.person.uid)],
         here=visit.session.id,
         fault=fault,
         place=place,
         shortest=passwords.SHORTEST,
     )
+
+
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("Firefox", "Firefox"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iOS"),
+    ("iPad", "iOS"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser_of(agent: str) -> str:
+    """What a browser calls itself in two words, as `Firefox on Linux`; else all that it says."""
+    browser = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return f"{browser} on {system}" if browser and system else agent or "unknown"
 
 
 PAGES: tuple[Page, ...] = (
