@@ -15,7 +15,8 @@ JOBS ?= 2
 ARGS ?=
 # How long `make fuzz` attacks the kernel.
 SECONDS ?= 600
-# How much `make soak` goes through.
+# How long `make soak` makes trouble, and how much `make soak-kills` goes through.
+MINUTES ?= 20
 EVENTS ?= 1000000
 KILLS ?= 100
 PYTEST := $(BIN)/python -m pytest -q
@@ -46,8 +47,12 @@ test-slow: setup ## the long runs alone: the whole truth, kills by the hundred
 	$(PYTEST) -m slow $(ARGS)
 
 .PHONY: soak
-soak: setup ## kills by the hundred while a stream runs: EVENTS=1000000 KILLS=100 SEED=1, some minutes
-	PYTHONPATH=tests $(BIN)/python -m soak --events $(EVENTS) --kills $(KILLS) --seed $(or $(SEED),1)
+soak: setup ## faults around the service: kills, full disk, clock steps, dead webhooks, a locked store: MINUTES=20 SEED=1
+	PYTHONPATH=tests $(BIN)/python -m soak faults --minutes $(MINUTES) --seed $(or $(SEED),1)
+
+.PHONY: soak-kills
+soak-kills: setup ## kills by the hundred while a stream runs: EVENTS=1000000 KILLS=100 SEED=1, some minutes
+	PYTHONPATH=tests $(BIN)/python -m soak kills --events $(EVENTS) --kills $(KILLS) --seed $(or $(SEED),1)
 
 .PHONY: fuzz
 fuzz: setup ## the kernel under sanitizers for SECONDS=600, and more examples for the engine; SEED=… repeats a run

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from indicia.errors import InputError, StoreError
 from indicia.web.api import ROUTES
 from indicia.web.api.dispatch import ENTITY_LIMIT
+from indicia.web.problems import LATER_SECONDS
 from service import (
     DEFINITION,
     Client,
@@ -118,6 +119,14 @@ def test_a_busy_store_says_when_to_try_again(
     reply = api("GET", "AlertDefinitions(1)")
     assert (reply.status, reply.headers["retry-after"]) == (503, "2")
     assert b"secret" not in reply.body
+
+    def full(*_: Any) -> None:
+        raise StoreError("no space left for /secret/place")
+
+    monkeypatch.setattr("indicia.store.TenantStore.find", full)
+    reply = api("GET", "AlertDefinitions(1)")
+    assert (reply.status, reply.headers["retry-after"]) == (503, str(LATER_SECONDS))
+    assert "the service's log says why" in reply.error["message"]
     monkeypatch.setattr("indicia.store.Store.signing_keys", busy)
     assert service.request("GET", "/ready").status == 503
     assert service.request("GET", "/health").status == 200

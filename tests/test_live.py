@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from indicia.errors import StoreError
 from indicia.live import Following, Followings, compiled, following
 from indicia.match.kernel import BUILT
 from indicia.match.reference import ReferenceMatcher
@@ -273,6 +274,23 @@ def test_a_damaged_base_is_made_again(tmp_path: Path, monkeypatch: pytest.Monkey
         assert found is not None
         found[1].write_bytes(b"nothing")
         same(followed(tenant, tmp_path / "indexes"), tenant)
+
+
+@pytest.mark.skipif(not BUILT, reason="the C extension was not built")
+def test_a_base_that_cannot_be_written_is_the_stores_fault_and_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends events is told to come back, not that they are wrong."""
+    folder = tmp_path / "indexes"
+    folder.write_bytes(b"in the way")
+    with small(monkeypatch, 10), opened(tmp_path / "indicia.db") as tenant:
+        add(tenant, 20)
+        with pytest.raises(StoreError, match="no index can be written"):
+            followed(tenant, folder)
+        with pytest.raises(StoreError, match=r"(?s)no index could be made: .*no index can be written"):
+            compiled.make_apart(url(tmp_path / "indicia.db"), tenant, folder)
+        folder.unlink()
+        same(followed(tenant, folder), tenant)
 
 
 WRITER = """

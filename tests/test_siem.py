@@ -9,8 +9,11 @@ from urllib.parse import urlencode
 import pytest
 
 from indicia.auth import roles
+from indicia.odata.entities import DETECTION
+from indicia.store import rows, tables
+from indicia.web import siem
 from service import SHA1, Access, Local, Reply, add_access, add_application
-from stored import detection
+from stored import detection, plan_of
 
 # As the original's documentation lists them.
 SPELT = """
@@ -92,6 +95,30 @@ def test_bounds(service: Local, found: Access) -> None:
         ({"untilTimeUtc": later}, [first, second]),
     ):
         assert pull(service, found, **asked).json() == expected, asked
+
+
+def test_a_clock_that_was_set_back_hides_nothing(service: Local) -> None:
+    """What was recorded under a clock that was ahead is followed, not preceded, by what comes later."""
+    access = add_access(service.store, "clock")
+    api, tenant = service.client(access), service.store.tenant(access.tenant_id)
+    api.add_indicator(api.add_definition())
+    (seen,) = tenant.indicators()
+    tenant.record([detection(seen, tenant.uid, 0)])
+    with tenant._writing() as scope:
+        ahead = datetime.now(UTC) + timedelta(days=1)
+        scope.update(tables.detections, recorded_at=rows.micros(ahead))
+    tenant.record([detection(seen, tenant.uid, number) for number in range(1, 6)])
+    (first, *_) = pull(service, access, limit="1").json()
+    ids, since = [first["FullId"]], first["LastProcessedTimeUtc"]
+    for _ in range(5):
+        last, further = pull(service, access, sinceTimeUtc=since, limit="2").json()
+        assert last["FullId"] == ids[-1]
+        ids, since = [*ids, further["FullId"]], further["LastProcessedTimeUtc"]
+    assert ids == [one.id for _, one in tenant.detections()]
+    assert len(pull(service, access, sinceTimeUtc=since).json()) == 1
+    steps = plan_of(tenant, DETECTION, siem._query({"ago": "PT10M"}, datetime.now(UTC)))
+    assert "ix_detections_tenant_id_recorded_at_id" in steps
+    assert "TEMP B-TREE" not in steps
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from indicia.errors import IndiciaError, InputError
+from indicia.errors import IndiciaError, InputError, StoreError
 from indicia.match import compiler
 from indicia.match.index import Index
 from indicia.store import Position, Store, TenantStore
@@ -61,8 +61,16 @@ def _bases(folder: Path, tenant: str) -> list[tuple[Position, Path]]:
 def make(tenant: TenantStore, folder: Path) -> bool:
     """Compile what the store holds now; False where another process is at it.
 
-    Raises StoreError, and InputError where the file cannot be written.
+    Raises StoreError, also where the file cannot be written.
     """
+    try:
+        return _make(tenant, folder)
+    except (OSError, InputError) as error:
+        words = error.message if isinstance(error, InputError) else error.strerror
+        raise StoreError(f"{folder}: no index can be written: {words}") from None
+
+
+def _make(tenant: TenantStore, folder: Path) -> bool:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(folder / f"{tenant.uid}.lock") as alone:
         if not alone:
@@ -94,11 +102,11 @@ def _alone(path: Path) -> Iterator[bool]:
 
 
 def make_apart(url: str, tenant: TenantStore, folder: Path) -> bool:
-    """As `make`, in a process of its own. Raises InputError with what that process said."""
+    """As `make`, in a process of its own. Raises StoreError with what that process said."""
     command = [sys.executable, "-m", "indicia.live.compiled", url, tenant.uid, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     if done.returncode not in (_DONE, _BUSY):
-        raise InputError(f"no index could be made: {done.stderr.strip()[-500:] or done.returncode}")
+        raise StoreError(f"no index could be made: {done.stderr.strip()[-500:] or done.returncode}")
     return done.returncode == _DONE
 
 

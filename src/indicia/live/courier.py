@@ -57,11 +57,19 @@ class Courier:
     def run(self, stopped: threading.Event) -> None:
         """Until it is stopped; while another process delivers, this one waits."""
         while not stopped.is_set():
-            with alone(self._home) as mine:
-                while mine and not stopped.wait(LOOK_SECONDS):
-                    self.look(stopped)
-                self._end()
+            try:
+                self._run(stopped)
+            except OSError as error:
+                LOG.warning("outputs wait: %s: %s", self._home / LOCK, error.strerror)
+            except Exception:  # a thread that died of it would deliver nothing any more
+                LOG.exception("outputs wait")
             stopped.wait(LOCK_SECONDS)
+
+    def _run(self, stopped: threading.Event) -> None:
+        with alone(self._home) as mine:
+            while mine and not stopped.wait(LOOK_SECONDS):
+                self.look(stopped)
+            self._end()
 
     def run_once(self, stopped: threading.Event) -> bool:
         """Send what can be sent now, and end; False where another process delivers."""

@@ -64,7 +64,7 @@ class Following:
         return self._current_at
 
     def refresh(self) -> bool:
-        """Take in what was written; whether there was something. Raises StoreError, InputError."""
+        """Take in what was written; whether there was something. Raises StoreError."""
         with self._turn:
             looked = time.monotonic()
             changed = self.tenant.generation() != self._view.generation
@@ -241,6 +241,8 @@ class Followings:
                     one.refresh()
                 except IndiciaError as error:
                     LOG.warning("what was written is not in force yet: %s", error)
+                except Exception:  # a thread that died of it would follow nothing any more
+                    LOG.exception("what was written is not in force yet")
                 self._note(one.arrivals.note_if_due)
             found = list(self._found.values())
             self._told(max(one.view.generation for one in found), min(one.current_at for one in found))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, func
 
 from indicia import triage
 from indicia.errors import NotFound
@@ -63,10 +64,11 @@ def record(
         if storms_of:
             fresh, risen = _withhold(fresh, storms_of), _withhold(risen, storms_of)
             before |= by_id(scope, tenant_uid, storms_of.values())
-    kept = _Snapshots(scope)
-    _insert_detections(scope, fresh, kept, now)
+    kept, moments = _Snapshots(scope), _moments(scope, now)
+    _insert_detections(scope, fresh, kept, moments)
     for detection in risen:
-        values = rows.detection_values(detection) | {"snapshot_id": kept.number(detection)}
+        values = rows.detection_values(detection)
+        values |= {"snapshot_id": kept.number(detection), "recorded_at": next(moments)}
         scope.update(detections, detections.c.detection_id == detection.id, **values)
     outcome = _fold(scope, tenant_uid, _counting((*fresh, *risen), now), before, kept, now)
     told = dict(zip((Sent.OPENED, Sent.REOPENED, Sent.GROWN), outcome, strict=True))
@@ -159,10 +161,23 @@ def _news(scope: Scope, found: Iterable[Detection]) -> tuple[list[Detection], li
     return fresh, risen
 
 
-def _insert_detections(scope: Scope, new: Sequence[Detection], kept: _Snapshots, now: datetime) -> None:
+def _moments(scope: Scope, now: datetime) -> Iterator[int]:
+    """When each detection is recorded: behind every other one, also when the clock was set back.
+
+    Who pulls asks for what was recorded since the last one that he has; a microsecond apart, so that a page
+    of any length goes on.
+    """
+    row = scope.row(scope.select(detections, func.max(detections.c.recorded_at)))
+    last = -1 if row is None or row[0] is None else int(row[0])
+    return count(max(rows.micros(now), last + 1))
+
+
+def _insert_detections(
+    scope: Scope, new: Sequence[Detection], kept: _Snapshots, moments: Iterator[int]
+) -> None:
     made = [
         rows.detection_values(detection)
-        | {"snapshot_id": kept.number(detection), "recorded_at": rows.micros(now)}
+        | {"snapshot_id": kept.number(detection), "recorded_at": next(moments)}
         for detection in new
     ]
     if made:

@@ -339,6 +339,7 @@ detections = Table(
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "alert_id", "id"),
     Index(None, "tenant_id", "snapshot_id"),
+    Index(None, "tenant_id", "recorded_at", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -24,6 +24,8 @@ from indicia.errors import (
 from indicia.odata import format as odata
 
 LOG = logging.getLogger("indicia.web")
+LATER_SECONDS = 10
+"""After so long who was answered 503 tries again, unless the fault says otherwise."""
 HEADERS = {
     "OData-Version": "4.0",
     "Cache-Control": "no-store",
@@ -36,14 +38,20 @@ _FRAMEWORK: dict[int, type[IndiciaError]] = {404: NotFound, 405: MethodNotAllowe
 def answer(fault: IndiciaError, headers: dict[str, str] | None = None) -> Response:
     """The refusal as OData JSON, with Retry-After and WWW-Authenticate where they belong."""
     extra = dict(HEADERS, **(headers or {}))
-    if fault.retry_after is not None:
-        extra["Retry-After"] = str(fault.retry_after)
+    if (seconds := later(fault)) is not None:
+        extra["Retry-After"] = str(seconds)
     if isinstance(fault, TooSlow):
         extra["Connection"] = "close"  # the rest of the body is not waited for
     if isinstance(fault, Unauthorized):
         extra["WWW-Authenticate"] = 'Bearer error="invalid_token"'
     body = odata.encode(odata.error(fault, _instead(fault)))
     return Response(body, fault.status, extra, media_type="application/json; charset=utf-8")
+
+
+def later(fault: IndiciaError) -> int | None:
+    """Seconds until another try makes sense; what is full, locked or away now may not be so then."""
+    unusable = fault.status == HTTPStatus.SERVICE_UNAVAILABLE
+    return LATER_SECONDS if fault.retry_after is None and unusable else fault.retry_after
 
 
 def told(fault: IndiciaError) -> str:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from indicia.errors import GrantRefused, IndiciaError, StoreError, TooLarge, TooManyRequests
 from indicia.odata.format import encode
+from indicia.web import problems
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache", "X-Content-Type-Options": "nosniff"}
 OTHERS: tuple[tuple[type[IndiciaError], str, int], ...] = (
@@ -77,8 +78,8 @@ def answer(fault: IndiciaError, request: Request, form: Mapping[str, str], base_
         response.headers["client-request-id"] = correlation
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="Indicia"'
-    if fault.retry_after is not None:
-        response.headers["Retry-After"] = str(fault.retry_after)
+    if (seconds := problems.later(fault)) is not None:
+        response.headers["Retry-After"] = str(seconds)
     return response
 
 

@@ -4,7 +4,9 @@
     ago                          a duration such as PT10M: since so long ago
     limit                        at most so many, the oldest first
 
-Without parameters the last two hours. What the original knew and Indicia does not is null. Status,
+Without parameters the last two hours. No two detections have the same LastProcessedTimeUtc, and a later one
+has a later one, also when the clock was set back; so what was recorded under a clock that was ahead is given
+unless untilTimeUtc ends before it. What the original knew and Indicia does not is null. Status,
 Classification, Determination, AssignedTo and ResolvedTime are those of the alert at the pull. Each detection
 comes once: who asks next from the last LastProcessedTimeUtc on leaves out the FullId that are there already.
 """
@@ -102,9 +104,10 @@ def _query(given: Mapping[str, str], now: datetime) -> Query:
     since = _ago(given["ago"], now) if "ago" in given else now - DEFAULT
     if "sinceTimeUtc" in given:
         since = _time("sinceTimeUtc", given["sinceTimeUtc"])
-    until = _time("untilTimeUtc", given["untilTimeUtc"]) if "untilTimeUtc" in given else now
     within = parse.context(DETECTION)
-    bounds = f"RecordedAt ge {_spelt(since)} and RecordedAt lt {_spelt(until)}"
+    bounds = f"RecordedAt ge {_spelt(since)}"
+    if "untilTimeUtc" in given:
+        bounds += f" and RecordedAt lt {_spelt(_time('untilTimeUtc', given['untilTimeUtc']))}"
     where = parse.predicate(f"Raises eq true and {bounds}", within)
     return Query(where, parse.order("RecordedAt", within), limit=_limit(given.get("limit", str(LIMIT))))
 

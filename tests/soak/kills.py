@@ -1,6 +1,6 @@
 """Kills by the hundred while a stream runs: what is in the store afterwards is what an undisturbed run makes.
 
-    make soak [EVENTS=1000000] [KILLS=100] [SEED=1]
+    make soak-kills [EVENTS=1000000] [KILLS=100] [SEED=1]
 
 The events follow from a seed. Some are written to a file that grows and is rotated, by renaming and by
 copying and truncating, and is watched by `indicia watch`; some are posted to `indicia serve --workers 2`,
@@ -11,63 +11,24 @@ events undisturbed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import requests
 
-from indicia.live import Following
-from indicia.live.intake import Intake
-from indicia.model import DetectionFunction
-from indicia.store import Store, TenantStore
+from indicia.store import Store
 from service import Access, add_access, free_port, wait_until
-from stored import add, indicator
-
-START = datetime(2024, 3, 12, tzinfo=UTC)
-MACHINES = 50
-NAMES = 10
-SHARE = 20
-"""Of so many events one meets an indicator."""
-POSTED = 2000
-"""Events of the largest request."""
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Events that follow from a seed."""
-
-    seed: int
-    events: int
-
-    def line(self, number: int) -> bytes:
-        """One of them."""
-        dice = (number * 2654435761 + self.seed * 40503) % 4294967291
-        name = f"host-{dice // SHARE % NAMES}.example" if dice % SHARE == 0 else "other.example"
-        event = {
-            "@timestamp": (START + timedelta(seconds=dice % 259_200)).isoformat(),
-            "event": {"id": str(number)},
-            "host": {"name": f"pc-{dice // 7 % MACHINES}"},
-            "dns": {"question": {"name": f"n{number}.{name}"}},
-        }
-        return json.dumps(event).encode() + b"\n"
-
-    def lines(self, numbers: range) -> bytes:
-        """Some of them."""
-        return b"".join(self.line(number) for number in numbers)
+from soak.stream import POSTED, Stream, furnish, outcome, undisturbed
 
 
 @dataclass
@@ -91,9 +52,7 @@ class Soak:
         with self._store() as store:
             access = add_access(store, "contoso")
             tenant = store.tenant(access.tenant_id)
-            owner = add(tenant)
-            below = DetectionFunction.SUBDOMAIN_OF
-            tenant.add_indicators([indicator(owner, number, function=below) for number in range(NAMES)], "x")
+            furnish(tenant)
         quiet = self.home.with_name("undisturbed")
         quiet.mkdir()
         shutil.copyfile(self.home / "indicia.db", quiet / "indicia.db")
@@ -237,47 +196,3 @@ class Soak:
 
 
 _FIRST = ("watch", "serve", "worker")
-
-
-def undisturbed(tenant: TenantStore, stream: Stream, folder: Path) -> dict[str, object]:
-    """What all events make at once."""
-    intake = Intake(Following(tenant, folder / "indexes", lambda: False), "events")
-    for begin in range(0, stream.events, POSTED):
-        intake.feed(stream.lines(range(begin, min(begin + POSTED, stream.events))))
-    taken = intake.end()
-    assert (taken.accepted, taken.malformed) == (stream.events, 0)
-    return outcome(tenant)
-
-
-def outcome(tenant: TenantStore) -> dict[str, object]:
-    """What the events made of a store: each alert with its counts and times, and how much there is."""
-    counts = tenant.counts()
-    found: dict[str, object] = {"detections": counts.detections, "alerts": counts.alerts}
-    for alert in tenant.alerts(limit=10_000):
-        found[alert.id] = alert.machine, alert.detection_count, alert.first_seen, alert.last_seen
-    return found
-
-
-def main() -> int:
-    """Run once; 1 where the outcome is another one."""
-    arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    arguments.add_argument("--events", type=int, default=1_000_000)
-    arguments.add_argument("--kills", type=int, default=100)
-    arguments.add_argument("--seed", type=int, default=1)
-    given = arguments.parse_args()
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="indicia-soak-") as folder:
-        stream = Stream(given.seed, given.events)
-        found, wanted = Soak(Path(folder, "home"), stream, given.kills, (1.0, 4.0), say=True).run()
-    seconds = time.monotonic() - begun
-    made, quiet = ((each["detections"], each["alerts"]) for each in (found, wanted))
-    print(f"{given.events:,} events, {given.kills} kills, {seconds:.0f} s")
-    print(f"detections and alerts: {made}; undisturbed: {quiet}")
-    print("the same" if found == wanted else "NOT THE SAME")
-    return int(found != wanted)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
