@@ -83,6 +83,7 @@ def alembic(database: Database, step: Callable[[Config], None]) -> None:
         step(config)
 
 
+@pytest.mark.filterwarnings("ignore:.*expression-based index.*ix_indicators_head")
 def test_migrations_go_up_down_and_up_to_the_tables(path: Path) -> None:
     Store.open(url(path)).close()
     database = Database(url(path), create=False)

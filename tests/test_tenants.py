@@ -47,6 +47,8 @@ from indicia.store import (
 )
 from indicia.store.access import Access
 from indicia.store.allow import AllowLists
+from indicia.store.catalogue import Catalogue, Chosen
+from indicia.store.many import DELETES, Many
 from indicia.store.members import Members
 from indicia.store.retention import Retention
 from indicia.store.scope import Scope
@@ -96,6 +98,8 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 PARTS = (
     ("access", Access),
     ("allow_lists", AllowLists),
+    ("catalogue", Catalogue),
+    ("many", Many),
     ("members", Members),
     ("outbox", Outbox),
     ("overview", Overview),
@@ -373,6 +377,19 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "delete_indicators": lambda two: two.mine.delete_indicators(two.definition_id),
     "import_indicators": imported,
     "import_state": lambda two: two.mine.import_state(two.definition_id, "k"),
+    "catalogue.indicators": lambda two: [
+        *two.mine.catalogue.indicators(Chosen(definition_id=two.definition_id)).found,
+        *two.mine.catalogue.indicators(Chosen(value=two.found.value, definition_id=two.definition_id)).found,
+    ],
+    "catalogue.figures": lambda two: [
+        one
+        for one in two.mine.catalogue.figures([two.definition_id], datetime(2000, 1, 1, tzinfo=UTC)).values()
+        if one.indicators or one.alerts
+    ],
+    "catalogue.alerts": lambda two: two.mine.catalogue.alerts(two.definition_id),
+    "catalogue.history": lambda two: two.mine.catalogue.history("AlertDefinitions", two.definition_id),
+    "many.do": lambda two: two.mine.many.do([two.found.id], DELETES, "x"),
+    "many.step": lambda two: two.mine.many.step(Chosen(definition_id=two.definition_id), DELETES, "x").done,
     "alert": lambda two: two.mine.alert(two.alert.id),
     "alerts": lambda two: two.mine.alerts(definition_uid=two.found.definition.uid),
     "alerts_by_id": lambda two: two.mine.alerts_by_id([two.alert.id]),
@@ -440,6 +457,7 @@ OWN: dict[str, Callable[[Two], object]] = {
     "add_definitions": lambda two: two.mine.add_definitions([definition()], "x"),
     "upload_definitions": lambda two: two.mine.upload_definitions([definition()], "x"),
     "add_application": lambda two: two.mine.add_application("x", []),
+    "catalogue.stored": lambda two: two.mine.catalogue.stored([two.found.canonical]),
     "delete_indicators": lambda two: two.mine.delete_indicators(),
     "delete_definitions": lambda two: two.mine.delete_definitions(),
     "record": lambda two: two.mine.record([detection(two.found, two.mine.uid, 5)]),

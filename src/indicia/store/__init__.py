@@ -9,12 +9,15 @@
 `clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
 for, `allow` the allow-lists, `access` one application, `retention` says how long what is recorded is kept,
 `trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`, `queue`
-finds alerts; `members` tells who may sign in to a tenant, `people` who signs in at all; `tenant.TenantStore`
-gives each its transaction; `directory` knows the tenants; `engine` the file, its locks and its faults;
-`migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
+finds alerts, `catalogue` what is looked for, `many` changes much of it at once; `members` tells who may sign
+in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each its transaction; `directory`
+knows the tenants; `engine` the file, its locks and its faults; `migrate` its version; `inspection` looks at
+it for `indicia doctor` and changes nothing.
 """
 
+from indicia.store.catalogue import Catalogue, Chosen, Expiry, Figures, Found, Place
 from indicia.store.changes import News, Position, Standing
+from indicia.store.many import Deed, Many, Progress
 from indicia.store.members import Members
 from indicia.store.nouns import (
     Application,
@@ -53,9 +56,15 @@ __all__ = [
     "AlertFilter",
     "Application",
     "Arrived",
+    "Catalogue",
     "Certificate",
+    "Chosen",
     "Counts",
+    "Deed",
+    "Expiry",
     "Extent",
+    "Figures",
+    "Found",
     "Held",
     "Holder",
     "Hours",
@@ -64,6 +73,7 @@ __all__ = [
     "Link",
     "Listed",
     "Looked",
+    "Many",
     "Mark",
     "Member",
     "Members",
@@ -74,7 +84,9 @@ __all__ = [
     "Page",
     "People",
     "Person",
+    "Place",
     "Position",
+    "Progress",
     "Queue",
     "Receipt",
     "Recorded",

@@ -230,7 +230,7 @@ def canonical_keys(wanted: Iterable[str]) -> frozenset[int] | None:
     for value in wanted:
         if not value.isascii():
             return None
-        forms |= _forms(value)
+        forms |= forms_of(value)
     return frozenset(map(rows.canonical_key, forms))
 
 
@@ -244,7 +244,8 @@ _FORMING = (
 
 
 @lru_cache(maxsize=1024)
-def _forms(value: str) -> frozenset[str]:
+def forms_of(value: str) -> frozenset[str]:
+    """All that a value can be in canonical form, whatever the type and function."""
     found = {without_case(value.strip())}  # a hash, or a part of one
     for kind, function in _FORMING:
         with suppress(InvalidValue):

@@ -7,6 +7,8 @@ all, are gone up to an id (`clear`); rows up to that generation were dropped (`d
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from indicia.store import counting
 from indicia.store.scope import Scope
 from indicia.store.tables import changes, indicators
@@ -17,6 +19,15 @@ CHANGED, DEFINITIONS, CLEAR, DROPPED = "indicator", "definitions", "clear", "dro
 def indicator_changed(scope: Scope, indicator_id: int) -> None:
     """An indicator was changed or deleted."""
     _note(scope, CHANGED, indicator_id)
+
+
+def indicators_changed(scope: Scope, ids: Collection[int]) -> None:
+    """Indicators were changed or deleted, all in one generation."""
+    if ids:
+        counting.touch(scope)
+        generation = counting.generation(scope)
+        columns = ("generation", "kind", "target_id", "indicators_to")
+        scope.insert_many(changes, columns, ((generation, CHANGED, number, 0) for number in ids))
 
 
 def definitions_changed(scope: Scope) -> None:

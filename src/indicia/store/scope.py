@@ -70,6 +70,11 @@ class Scope:
         row = self.row(self.select(table, func.count()).where(*where))
         return 0 if row is None else int(row[0])
 
+    def count_up_to(self, table: Table, most: int, *where: ColumnElement[bool]) -> int:
+        """As `count`, but it ends at `most`."""
+        some = self.select(table, table.c.id).where(*where).limit(most).subquery()
+        return int(self._connection.execute(select(func.count()).select_from(some)).scalar_one())
+
     def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         """Every row of the query."""
         return self._connection.execute(statement).all()

@@ -27,26 +27,34 @@ from indicia.store.columns import stamps as _stamps
 from indicia.store.columns import tenant as _tenant
 from indicia.store.columns import time as _time
 from indicia.store.figures import counters, sources, tallies
+from indicia.store.sought import (
+    HEAD,
+    canonical_head,
+    changes,
+    definition_columns,
+    definitions,
+    imports,
+    indicators,
+    purges,
+)
 
-__all__ = ["METADATA", "counters", "links", "members", "people", "sessions", "sources", "tallies"]
-
-
-def _definition_columns() -> tuple[Column[str] | Column[bool] | Column[int] | Column[str | None], ...]:
-    """What a definition says; its snapshots say the same."""
-    return (
-        Column("uid", String(36), nullable=False),
-        Column("name", Text, nullable=False),
-        Column("title", Text, nullable=False),
-        Column("severity", String(32), nullable=False),
-        Column("category", String(40), nullable=False),
-        Column("internal_description", Text, nullable=False),
-        Column("ux_description", Text, nullable=False),
-        Column("recommended_action", Text),
-        Column("enabled", Boolean, nullable=False),
-        Column("group_by", String(16), nullable=False),
-        Column("window_seconds", BigInteger, nullable=False),
-    )
-
+__all__ = [
+    "HEAD",
+    "METADATA",
+    "canonical_head",
+    "changes",
+    "counters",
+    "definitions",
+    "imports",
+    "indicators",
+    "links",
+    "members",
+    "people",
+    "purges",
+    "sessions",
+    "sources",
+    "tallies",
+]
 
 tenants = Table(
     "tenants",
@@ -145,92 +153,6 @@ refresh_tokens = Table(  # each use replaces the token by the next one of its fa
     sqlite_autoincrement=True,
 )
 
-definitions = Table(
-    "definitions",
-    METADATA,
-    _id(),
-    _tenant(),
-    *_definition_columns(),
-    *_stamps(),
-    UniqueConstraint("tenant_id", "id"),
-    UniqueConstraint("tenant_id", "uid"),
-    sqlite_autoincrement=True,
-)
-
-indicators = Table(
-    "indicators",
-    METADATA,
-    _id(),
-    _tenant(),
-    Column("definition_id", Identity, nullable=False),
-    Column("type", String(16), nullable=False),
-    Column("value", Text, nullable=False),
-    Column("canonical", Text, nullable=False),
-    # A digest of canonical: an index over the text itself would be three times as large, and PostgreSQL
-    # refuses index entries beyond 2,704 bytes.
-    Column("canonical_key", BigInteger, nullable=False),
-    Column("function", String(16), nullable=False),
-    Column("enabled", Boolean, nullable=False),
-    _time("valid_from", nullable=True),
-    _time("expires_at", nullable=True),
-    Column("source", Text),
-    *_stamps(),
-    ForeignKeyConstraint(
-        ["tenant_id", "definition_id"], ["definitions.tenant_id", "definitions.id"], ondelete="CASCADE"
-    ),
-    Index(None, "tenant_id", "id"),
-    Index(None, "tenant_id", "definition_id", "id"),
-    # With the definition behind the key: what an import asks for is in the index alone, and the planner has
-    # no reason to walk the whole definition instead.
-    Index(None, "tenant_id", "canonical_key", "definition_id"),
-    sqlite_autoincrement=True,
-)
-
-imports = Table(
-    "imports",
-    METADATA,
-    _id(),
-    _tenant(),
-    Column("key", String(128), nullable=False),
-    Column("definition_id", Identity, nullable=False),
-    Column("position", BigInteger, nullable=False),
-    Column("added", BigInteger, nullable=False),
-    Column("known", BigInteger, nullable=False),
-    Column("finished", Boolean, nullable=False),
-    _time("started_at"),
-    _time("last_modified_at"),
-    UniqueConstraint("tenant_id", "definition_id", "key"),
-    ForeignKeyConstraint(
-        ["tenant_id", "definition_id"], ["definitions.tenant_id", "definitions.id"], ondelete="CASCADE"
-    ),
-    sqlite_autoincrement=True,
-)
-
-purges = Table(  # what is deleted and not removed yet: see the module of that name
-    "purges",
-    METADATA,
-    _id(),
-    _tenant(),
-    Column("definition_id", BigInteger, nullable=False),  # 0: of the whole tenant
-    Column("indicators_to", BigInteger, nullable=False),  # the highest id that is gone
-    Column("definitions_to", BigInteger, nullable=False),  # 0: the definitions stay
-    Index(None, "tenant_id", "definition_id"),
-    sqlite_autoincrement=True,
-)
-
-changes = Table(  # what changed of what is matched: see the module of that name
-    "changes",
-    METADATA,
-    _id(),
-    _tenant(),
-    Column("generation", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("target_id", BigInteger, nullable=False),
-    Column("indicators_to", BigInteger, nullable=False),
-    Index(None, "tenant_id", "generation"),
-    sqlite_autoincrement=True,
-)
-
 receipts = Table(  # what was answered under an Idempotency-Key
     "receipts",
     METADATA,
@@ -252,10 +174,11 @@ snapshots = Table(  # definitions as they were when something matched; outlive t
     _tenant(),
     Column("digest", String(64), nullable=False),
     Column("definition_id", BigInteger, nullable=False),  # no reference: the definition may be gone
-    *_definition_columns(),
+    *definition_columns(),
     *_stamps(),
     UniqueConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "digest"),
+    Index(None, "tenant_id", "definition_id"),
     sqlite_autoincrement=True,
 )
 
@@ -480,6 +403,15 @@ audit = Table(
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "at", "id"),  # by which people read it: the module trail
     sqlite_autoincrement=True,
+)
+Index(  # the history of one entity
+    "ix_audit_entity",
+    audit.c.tenant_id,
+    audit.c.set_name,
+    audit.c.key,
+    audit.c.id,
+    sqlite_where=audit.c.key.is_not(None),
+    postgresql_where=audit.c.key.is_not(None),
 )
 
 outputs = Table(

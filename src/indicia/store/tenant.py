@@ -49,10 +49,12 @@ from indicia.store import (
 from indicia.store.access import Access
 from indicia.store.allow import AllowLists
 from indicia.store.casework import Changes as AlertChanges
+from indicia.store.catalogue import Catalogue
 from indicia.store.changes import News, Position, Standing
 from indicia.store.definitions import Changes as DefinitionChanges
 from indicia.store.engine import Database
 from indicia.store.indicators import Changes as IndicatorChanges
+from indicia.store.many import Many
 from indicia.store.members import Members
 from indicia.store.nouns import (
     Application,
@@ -130,6 +132,10 @@ class TenantStore:
     """Who may sign in to it, and as what."""
     queue = Part(Queue)
     """The alerts as people look through them."""
+    catalogue = Part(Catalogue)
+    """Indicators and definitions as people look for them."""
+    many = Part(Many)
+    """What is done to many indicators at once."""
 
     # Alert definitions
 
