@@ -11,10 +11,7 @@ from sqlalchemy import Connection
 from indicia.errors import StoreError
 from indicia.store.engine import Database
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0014", "0015")
-    *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"),
-    *("0012", "0015", "0014"),
-)
+VERSIONS = tuple(f"{number:04}" for number in range(1, 15))
 """Every migration, oldest first."""
 HEAD = VERSIONS[-1]
 
