@@ -79,7 +79,7 @@ def events(
         raise
 
 
-def again(text: str, source: str, schema: str) -> tuple[Event, Mapping[str, Any] | bytes]:
+def again(text: str, source: str, schema: str) -> tuple[Event, dict[str, Any] | bytes]:
     """The event of a text that was kept of it (`Facts.text`), and its record.
 
     Raises InputError or InvalidValue where it cannot be read any more, as one that was cut cannot.
@@ -95,7 +95,8 @@ def again(text: str, source: str, schema: str) -> tuple[Event, Mapping[str, Any]
     named = _named(schema) or schemas()[GENERIC]
     if isinstance(record.value, bytes) and (found := _understood(data, named)) is not None:
         record, named = Record(0, found.fields, data), schemas()[found.schema]
-    return event(record, Source(source), named), record.value
+    made = event(record, Source(source), named)
+    return made, record.value
 
 
 def of_table(

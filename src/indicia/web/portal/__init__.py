@@ -13,7 +13,7 @@ from indicia.live import Followings
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web.grants import Grants
-from indicia.web.portal import account, members, sign_on, signing
+from indicia.web.portal import account, alert, alerts, members, sign_on, signing
 from indicia.web.portal import settings as settings_pages
 from indicia.web.portal.door import Door
 from indicia.web.portal.pages import Page
@@ -26,6 +26,8 @@ PAGES: tuple[Page, ...] = (
     *account.PAGES,
     *members.PAGES,
     *settings_pages.PAGES,
+    *alerts.PAGES,
+    *alert.PAGES,
 )
 OPEN_PAGES = (*signing.OPEN_PAGES, *sign_on.OPEN_PAGES)
 
