@@ -69,7 +69,7 @@ class Visiting:
     def follow(self, reply: Reply) -> Reply:
         """The page that a 303 leads to."""
         assert reply.status == 303, (reply.status, text_of(reply))
-        return self.get(reply.headers["location"])
+        return self.get(reply.headers["location"].partition("#")[0])
 
     def sign_in(self, name: str, password: str = PASSWORD, **fields: str) -> Reply:
         """By the sign-in page; what is answered to its form."""

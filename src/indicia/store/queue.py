@@ -151,13 +151,8 @@ class Queue:
     def newer(self, wanted: AlertFilter, number: int, most: int) -> int:
         """How many there are beyond a number, counted up to `most`."""
         with self._reading() as scope:
-            query = scope.select(alerts, alerts.c.id).where(alerts.c.id > number)
-            newest = query.order_by(alerts.c.id.desc()).limit(FEW)
-            ids = [row[0] for row in scope.rows(newest)]
-            if not ids:
-                return 0
             narrowed = _narrowed(scope, wanted)
-            new = narrowed._replace(conditions=[*narrowed.conditions, among(alerts.c.id, ids)], few=True)
+            new = narrowed._replace(conditions=[*narrowed.conditions, alerts.c.id > number])
             return len(_walk(scope, new, Sort.NEWEST, None, most))
 
     def newest(self) -> int:

@@ -36,13 +36,15 @@ from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.rendering import shown
 from indicia.web.portal.visit import Visit
 
-DETECTIONS = 20
+DETECTIONS = 10
 """Detections of a page."""
 PIECES = 20
 """Pieces of evidence of one detection that are listed."""
 TOLD = 30
 """Comments, and changes, the newest ones, that are shown."""
 BARS = 72
+_HIDDEN = 40
+"""Characters of HTML that one character takes at most."""
 EVENT_HTML = 120_000
 """Characters of HTML that the event of a detection takes."""
 ENDS = {"1": "for a day", "7": "for 7 days", "30": "for 30 days", "90": "for 90 days", "365": "for a year"}
@@ -199,17 +201,17 @@ def _proof(visit: Visit, detection: Detection) -> Proof:
 
 
 def event_html(marked: marking.Marking) -> Markup:
-    """The text with its marks, no longer than EVENT_HTML."""
+    """The text with its marks, no longer than EVENT_HTML: what cannot be seen takes much room when shown."""
     parts: list[Markup] = []
-    room = EVENT_HTML
-    for number, segment in enumerate(marked.segments):
+    left, room = sum(len(one.text) for one in marked.segments), EVENT_HTML
+    for segment in marked.segments:
         part = shown(segment.text, EVENT_LIMIT)
         part = Markup("<mark>{}</mark>").format(part) if segment.marked else part
-        room -= len(part)
-        if room < 0:
-            left = sum(len(one.text) for one in marked.segments[number:])
-            parts.append(Markup('<span class="cut">… {:,} more characters</span>').format(left))
-            break
+        if len(part) > room:
+            fits = segment.text[: room // _HIDDEN]
+            more = Markup('<span class="cut">… {:,} more characters</span>').format(left - len(fits))
+            return Markup("").join((*parts, shown(fits, EVENT_LIMIT), more))
+        room, left = room - len(part), left - len(segment.text)
         parts.append(part)
     return Markup("").join(parts)
 

@@ -74,7 +74,7 @@ def read(query: QueryParams, me: str) -> Asked:
         raise InvalidValue(f"{status[:50]!r} is none of {', '.join(STATUSES)}", target="status")
     for name, limit in _TEXTS.items():
         if len(values.get(name, "")) > limit:
-            raise InvalidValue(f"has at most {limit} characters", target=name)
+            raise InvalidValue(f"this filter has at most {limit} characters", target=name)
     start, end = _time(values.get("from", ""), "from"), _time(values.get("to", ""), "to", ends=True)
     wanted = AlertFilter(
         status=STATUSES[status],
@@ -114,7 +114,7 @@ def _place(text: str) -> tuple[int | None, int] | None:
     except ValueError:
         found = (None, _INT64)
     if any(abs(part) >= _INT64 for part in found if part is not None):
-        raise InvalidValue("is no place of this list; begin with its first page", target="after")
+        raise InvalidValue("there is no such place in the list; begin with its first page", target="after")
     return found
 
 
@@ -131,7 +131,7 @@ def _definition(text: str) -> int | None:
         return None
     found = numbers([text])
     if not found:
-        raise InvalidValue("is the number of an alert definition", target="definition")
+        raise InvalidValue(f"{text[:50]!r} is no number of an alert definition", target="definition")
     return found[0]
 
 
@@ -149,5 +149,7 @@ def _time(text: str, name: str, *, ends: bool = False) -> datetime | None:
             found += _DAY
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidValue("is a day as 2026-11-25, or a time as 2026-11-25T08:31", target=name) from None
+        raise InvalidValue(
+            f"{text[:50]!r} is neither a day, as 2026-11-25, nor a time, as 2026-11-25T08:31", target=name
+        ) from None
     return found
