@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
 
 import requests
@@ -47,6 +48,9 @@ def indicator(definition_id: int, **changes: Any) -> dict[str, Any]:
         "Enabled": True,
         "AlertDefinition@odata.bind": f"AlertDefinitions({definition_id})",
     } | changes
+
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,25 @@ class Reply:
         return self.json()["error"]
 
 
+class Runner:
+    """An event loop in a thread of its own, because in the main one that of a browser may be running."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._hand = ThreadPoolExecutor(1)
+
+    def run(self, what: Coroutine[Any, Any, Answer]) -> Answer:
+        """What comes of it."""
+        return self._hand.submit(self._runner.run, what).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hand.submit(self._runner.close).result()
+        self._hand.shutdown()
+
+
 @dataclass
 class Local:
     """The application in this process, called over ASGI without a socket."""
@@ -111,7 +134,7 @@ class Local:
     application: ASGIApp
     store: Store
     settings: Settings
-    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    runner: Runner = field(default_factory=Runner)
     address: str = "127.0.0.1"
     """Where requests seem to come from."""
 
