@@ -145,12 +145,12 @@ class Overview:
 
     def storms(self, now: datetime, most: int) -> list[Alert]:
         """Alerts of storms that were opened within a day and are not resolved, newest first."""
-        begin = rows.micros(now - _STORM_HOURS)
         with self._reading() as scope:
-            query = scope.select(alerts).where(alerts.c.storm.is_(True), alerts.c.created_at >= begin)
+            query = scope.select(alerts).where(alerts.c.storm.is_(True))
             query = query.where(alerts.c.status != str(AlertStatus.RESOLVED))
             found = scope.rows(query.order_by(alerts.c.id.desc()).limit(most))
-            return alert_rows.nouns(scope, found, self.tenant.uid)
+            new = [row for row in found if rows.when(row.created_at) > now - _STORM_HOURS]
+            return alert_rows.nouns(scope, new, self.tenant.uid)
 
     def suppressions(self, now: datetime) -> int:
         """How many suppressions are in force."""

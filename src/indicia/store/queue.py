@@ -79,6 +79,9 @@ class AlertFilter:
     """Seen last at this time or later."""
     seen_to: datetime | None = None
     """Seen last before this time."""
+    opened_from: datetime | None = None
+    """Opened at this time or later, as the overview counts them."""
+    opened_to: datetime | None = None
     text: str = ""
     """Stands in title or machine, in any letter case of A to Z."""
 
@@ -319,6 +322,13 @@ class _Narrowed(NamedTuple):
 
 def _narrowed(scope: Scope, wanted: AlertFilter) -> _Narrowed:
     conditions, some = _cheap(wanted), False
+    if opened := _opened(wanted):
+        # Numbers grow with the time of opening, so that a walk need not pass over what is before or after.
+        query = scope.select(alerts, func.min(alerts.c.id).label("low"), func.max(alerts.c.id).label("high"))
+        row = scope.row(query.where(*opened))
+        if row is None or row.low is None:
+            return _Narrowed((), nothing=True)
+        conditions += [*opened, alerts.c.id.between(row.low, row.high)]
     for pointed in _pointed(scope, wanted):
         few: set[int] = set()
         for lookup in pointed.lookups:
@@ -343,6 +353,15 @@ def _cheap(wanted: AlertFilter) -> list[Sql]:
         conditions.append(alerts.c.last_seen >= rows.micros(wanted.seen_from))
     if wanted.seen_to is not None:
         conditions.append(alerts.c.last_seen < rows.micros(wanted.seen_to))
+    return conditions
+
+
+def _opened(wanted: AlertFilter) -> list[Sql]:
+    conditions: list[Sql] = []
+    if wanted.opened_from is not None:
+        conditions.append(alerts.c.created_at >= rows.micros(wanted.opened_from))
+    if wanted.opened_to is not None:
+        conditions.append(alerts.c.created_at < rows.micros(wanted.opened_to))
     return conditions
 
 

@@ -21,6 +21,7 @@ from indicia.auth import certificates
 from indicia.auth.certificates import Certificates
 from indicia.errors import InputError, StoreError
 from indicia.live import courier
+from indicia.live.scans import Scans
 from indicia.model import Actor
 from indicia.settings import Settings
 from indicia.store import Store
@@ -91,6 +92,8 @@ def attend(
         signal.signal(signal.SIGTERM, server.handle_exit)
         # A terminal sends it to all processes; who started the workers ends them.
         signal.signal(signal.SIGINT, signal.SIG_IGN if crew.board.workers > 1 else server.handle_exit)
+    if crew.number == 0:
+        Scans(settings.home, settings.database_url, settings.alerts_per_hour).tidy()
     live = application.state.live
     threading.Thread(target=live.preload, name="preload", daemon=True).start()
     try:

@@ -14,6 +14,7 @@ from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web.grants import Grants
 from indicia.web.portal import account, alert, alerts, members, sign_on, signing
+from indicia.web.portal import account, dashboard, members, scan, sign_on, signing
 from indicia.web.portal import settings as settings_pages
 from indicia.web.portal.door import Door
 from indicia.web.portal.pages import Page
@@ -22,6 +23,8 @@ from indicia.web.portal.tokens import Cookies
 from indicia.web.portal.visit import Portal
 
 PAGES: tuple[Page, ...] = (
+    *dashboard.PAGES,
+    *scan.PAGES,
     *signing.PAGES,
     *account.PAGES,
     *members.PAGES,

@@ -72,7 +72,7 @@ def columns(name: str, title: str, series: Sequence[Series], found: Sequence[Col
         '<figure class="chart" aria-labelledby="{id}-title"><div class="plot"><span class="most">{top}</span>'
         '<svg role="group" aria-labelledby="{id}-title {id}-desc" viewBox="0 0 {width} {height}" '
         'preserveAspectRatio="none"><title id="{id}-title">{title}</title><desc id="{id}-desc">{desc}</desc>'
-        '{grid}{drawn}</svg></div><div class="axis" aria-hidden="true">{ticks}</div>'
+        '{grid}{drawn}</svg></div><div class="axis{each}" aria-hidden="true">{ticks}</div>'
         '<figcaption><ul class="legend">{legend}</ul></figcaption>{table}</figure>'
     ).format(
         id=name,
@@ -83,6 +83,7 @@ def columns(name: str, title: str, series: Sequence[Series], found: Sequence[Col
         desc=_described(series, found),
         grid=_grid(),
         drawn=drawn,
+        each=" each" if step == 1 else "",
         ticks=ticks,
         legend=legend,
         table=_table(title, series, found),

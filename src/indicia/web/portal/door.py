@@ -158,11 +158,13 @@ class Door:
                 f"this needs the role {page.role.word}; you are {visit.person.role.word} of "
                 f"{visit.tenant.name}. Ask an administrator of this tenant"
             )
-        await self._read(guest, page.method, self._portal.settings.max_body_bytes)
+        settings = self._portal.settings
+        files = settings.max_event_bytes if page.large else 0
+        await self._read(guest, page.method, settings.max_body_bytes, files)
         return await run_in_threadpool(page.handler, visit)
 
-    async def _read(self, guest: Guest, method: str, limit: int) -> None:
-        """The form, which must have come from a page of ours."""
+    async def _read(self, guest: Guest, method: str, limit: int, files: int = 0) -> None:
+        """The form, which must have come from a page of ours; `files`: bytes that its files may have."""
         request = guest.request
         if method == "GET":
             if not guest.seed:
@@ -170,7 +172,7 @@ class Door:
             return
         if not _is_ours(request):
             raise Forbidden("this was sent by a page of another site; open the portal itself and try again")
-        guest.form = await forms.read(request, limit)
+        guest.form = await forms.read(request, limit, files)
         given = request.headers.get(tokens.HEADER) or guest.form.one(tokens.FIELD)
         if not tokens.is_form_token(given, guest.seed):
             raise Forbidden("this form is out of date; go back, load the page again and repeat what you did")

@@ -61,11 +61,14 @@ class Form:
             sent.content.close()
 
 
-async def read(request: Request, limit: int) -> Form:
-    """The form of a request. TooLarge beyond `limit` bytes; InputError, WrongMediaType."""
+async def read(request: Request, limit: int, more: int = 0) -> Form:
+    """The form of a request. TooLarge beyond `limit` bytes; InputError, WrongMediaType.
+
+    One with files may have `more` bytes beside.
+    """
     kind = intake.media_type(request)
     if kind == MULTIPART:
-        return await _multipart(request, limit)
+        return await _multipart(request, limit, more)
     body = await intake.body(request, limit)
     if not body:
         return Form()
@@ -78,10 +81,9 @@ async def read(request: Request, limit: int) -> Form:
     return Form(_grouped(pairs))
 
 
-async def _multipart(request: Request, limit: int) -> Form:
-    parser = MultiPartParser(
-        request.headers, _bounded(request, limit), max_files=FILES, max_fields=FIELDS, max_part_size=limit
-    )
+async def _multipart(request: Request, limit: int, more: int) -> Form:
+    whole = _bounded(request, limit + more)
+    parser = MultiPartParser(request.headers, whole, max_files=FILES, max_fields=FIELDS, max_part_size=limit)
     try:
         parsed = await parser.parse()
     except MultiPartException as error:

@@ -26,6 +26,8 @@ class Page(NamedTuple):
     """Runs in a thread; an IndiciaError that it raises becomes an error page."""
     role: Role
     """Who has a lower one is refused."""
+    large: bool = False
+    """Whether files of its form may be as large as a batch of events."""
 
 
 class OpenPage(NamedTuple):

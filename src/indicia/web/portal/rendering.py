@@ -53,7 +53,14 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters |= {"shown": shown, "stamp": stamp, "number": number, "ago": ago}
+        self._environment.filters |= {
+            "shown": shown,
+            "stamp": stamp,
+            "number": number,
+            "ago": ago,
+            "span": span,
+            "bytes": size,
+        }
         self._environment.globals["static"] = self.url_of
         self._environment.globals["ui"] = self._environment.get_template("components.html").module
 
@@ -132,6 +139,26 @@ def _distance(passed: timedelta) -> str:
             told = f"{count:,} {unit}{'' if count == 1 else 's'}"
             return f"{told} ago" if passed > timedelta() else f"in {told}"
     return "just now" if passed >= timedelta() else "within a minute"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that gives at least one: `1.5 MiB`."""
+    value, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:,.1f} {unit}"
+
+
+def span(length: timedelta) -> str:
+    """A span of time in its largest whole unit: `3 minutes`."""
+    seconds = abs(length.total_seconds())
+    for unit, one in (*_UNITS, ("second", 1)):
+        if seconds >= one:
+            count = int(seconds // one)
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    return "none"
 
 
 Context = Mapping[str, Any]

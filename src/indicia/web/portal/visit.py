@@ -18,6 +18,7 @@ from indicia.store import Member, Role, Session, Store, Tenant, TenantStore
 from indicia.web.grants import Grants
 from indicia.web.portal import tokens
 from indicia.web.portal.forms import Form
+from indicia.web.portal.kept import Kept
 from indicia.web.portal.pages import Entry
 from indicia.web.portal.rendering import Renderer
 from indicia.web.portal.tokens import Cookies
@@ -46,8 +47,13 @@ class Portal:
     """Failed sign-ins."""
     live: Followings
     grants: Grants
+<<<<<<< HEAD
     providers: Mapping[str, Provider]
     """Where people sign on, by name."""
+=======
+    kept: Kept = field(default_factory=Kept)
+    """Figures that take their time."""
+>>>>>>> 3460a0c (The portal's overview and its scans of log files)
 
 
 @dataclass(slots=True)

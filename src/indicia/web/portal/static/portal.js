@@ -2,6 +2,8 @@
 // data-copy               a button that copies the text beside it
 // data-submit-on-change   a form that is sent when a choice is made
 // data-row, data-key      j and k go through rows, other keys press what has them; ? shows them (dialog#keys)
+// data-upload             a form whose file is sent by htmx: its <progress> shows how much of it has left
+// data-leave-in-use       a part that refreshes itself, but not while somebody reads or works in it
 // data-all="NAME"         a box that ticks all boxes of that name
 "use strict";
 document.documentElement.classList.add("script");
@@ -84,6 +86,21 @@ function step(by) {
     next.scrollIntoView({ block: "nearest" });
   }
 }
+
+document.addEventListener("htmx:xhr:progress", (event) => {
+  const bar = event.target.matches("[data-upload]") && event.target.querySelector("progress");
+  if (!bar || !event.detail.lengthComputable) return;
+  bar.hidden = false;
+  bar.max = event.detail.total;
+  bar.value = event.detail.loaded;
+});
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const part = event.detail.target;
+  if (!part.matches("[data-leave-in-use]")) return;
+  const used = part.querySelector("details[open]") || part.contains(document.activeElement);
+  if (used || !getSelection().isCollapsed) event.detail.shouldSwap = false;
+});
 
 document.addEventListener("htmx:load", (event) => begin(event.detail.elt));
 begin(document);
