@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from indicia.messages import Backlog, Output
-from indicia.model import AlertStatus, Severity
+from indicia.model import MACHINE_LIMIT, AlertStatus, Severity
 from indicia.store import Held, Tally, Top
 from indicia.web.portal import charts
 from indicia.web.portal.charts import Bar, Column, Series
@@ -248,10 +248,14 @@ def _top(top: Figures[Top] | None) -> dict[str, object] | None:
 
 
 def _bars(name: str, found: Sequence[tuple[str, int]]) -> list[Bar]:
-    return [
-        Bar(_plain(text), count, f"/portal/alerts?{urlencode({'status': 'all', name: text})}", mono=True)
-        for text, count in found
-    ]
+    return [Bar(_plain(text), count, _alerts_with(name, text), mono=True) for text, count in found]
+
+
+def _alerts_with(name: str, text: str) -> str:
+    """The alerts of a machine or value; no list for a text that is longer than a filter may be."""
+    if len(text) > MACHINE_LIMIT:
+        return ""
+    return f"/portal/alerts?{urlencode({'status': 'all', name: text})}"
 
 
 def _plain(text: str) -> Markup:

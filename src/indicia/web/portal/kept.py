@@ -3,7 +3,7 @@
 Who asks is given what is kept if nothing changed since it was made (`mark`). Else it is made anew, in a
 thread of its own, and whoever asks waits PATIENCE at the most: a small store has made it by then, so its
 figures are always those of this moment; of a large one those of some seconds ago are given, with their time.
-How much of a core that may take is bounded: what took a second is made every REST seconds at the most.
+How much of a core that may take is bounded: what took a second is made every ten seconds at the most.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from indicia.errors import IndiciaError
 
 PATIENCE = 0.025
 """Seconds that a request waits."""
+SHORT = 0.05
+"""Seconds up to which it is made whenever something changed."""
 REST = 10.0
-"""So many times as long as it took it is left alone."""
+"""What took longer is left alone for so many times as long."""
 OLDEST = 60.0
 """Seconds after which it is made anew though nothing changed: time goes on, and indicators expire."""
 MOST = 500
@@ -104,6 +106,5 @@ class Kept:
 
 def _is_due(entry: _Entry, mark: object) -> bool:
     passed = time.monotonic() - entry.ended
-    if entry.mark != mark:
-        return passed >= REST * entry.took
-    return passed >= max(OLDEST, REST * entry.took)
+    rest = REST * entry.took if entry.took > SHORT else 0.0
+    return passed >= (rest if entry.mark != mark else max(OLDEST, rest))
