@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from indicia.errors import Forbidden, IndiciaError, InvalidValue
-from indicia.live.scans import Scan, Scans
+from indicia.live.scans import Scan, Scans, State
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit
 
@@ -53,6 +53,7 @@ def one(visit: Visit) -> Response:
     context = {
         "scan": scan,
         "state": state,
+        "recorded": _recorded(state),
         "alerts": state.alerts[:SHOWN],
         "detections": found,
         "at": at,
@@ -110,6 +111,13 @@ def _scans(visit: Visit) -> Scans:
 
 def _one(visit: Visit) -> Scan:
     return _scans(visit).one(visit.tenant.uid, visit.at("id"))
+
+
+def _recorded(state: State) -> str:
+    parts = ((state.recorded, "new detection"), (state.opened, "new alert"))
+    words = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in parts]
+    known = "What was known before did not count again."
+    return f"Recorded: {', '.join(words)}, {state.reopened:,} reopened. {known}"
 
 
 def _place(text: str) -> int:

@@ -47,13 +47,10 @@ class Portal:
     """Failed sign-ins."""
     live: Followings
     grants: Grants
-<<<<<<< HEAD
     providers: Mapping[str, Provider]
     """Where people sign on, by name."""
-=======
     kept: Kept = field(default_factory=Kept)
     """Figures that take their time."""
->>>>>>> 3460a0c (The portal's overview and its scans of log files)
 
 
 @dataclass(slots=True)
