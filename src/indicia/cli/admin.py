@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 VALID = timedelta(hours=24)
 """How long a link can be used."""
+OFFERED = 10
+"""Links that starts of the service have left; the oldest gives way."""
+_NOBODY = "%s has no administrator; `indicia admin reset` makes a link for the first one"
 COLUMNS = ("name", "role", "since", "state", "last seen")
 
 
@@ -100,11 +104,25 @@ def link(settings: Settings, own: TenantStore, uid: str | None = None) -> str:
 
 
 def offer(session: Session, settings: Settings) -> None:
-    """Where the first tenant has no administrator yet: say by which link somebody becomes one."""
-    with session.store() as store:
-        first = next(iter(store.tenants()), None)
-        if first is None:
-            return
-        own = store.tenant(first.uid).acting(session.actor)
-        if not own.members.has_administrator():
-            say(f"{own.name} has no administrator. Whoever opens this first is one: {link(settings, own)}")
+    """Where the first tenant has no administrator yet: say by which link somebody becomes one.
+
+    Logs that go elsewhere are not told the link, but how to make one.
+    """
+    from indicia.errors import IndiciaError
+
+    try:
+        with session.store() as store:
+            first = next(iter(store.tenants()), None)
+            own = store.tenant(first.uid).acting(session.actor) if first else None
+            if own is None or own.members.has_administrator():
+                return
+            if settings.log == "json":
+                logging.getLogger("indicia.web").warning(_NOBODY, own.name)
+            else:
+                for old in own.members.links()[OFFERED - 1 :]:
+                    own.members.revoke_link(old.id)
+                made = link(settings, own)
+                say(f"{own.name} has no administrator. Whoever opens this first is one: {made}")
+    except IndiciaError as fault:
+        # The service itself is up; `indicia admin reset` makes a link, too.
+        say(f"No link for a first administrator was made: {fault}")
