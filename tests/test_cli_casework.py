@@ -113,6 +113,7 @@ def test_the_audit_log_is_listed(shell: Shell) -> None:
     assert [(one["action"], one["set"]) for one in found] == [
         ("Create", "Applications"),
         ("Change", "Applications"),
+        ("Create", "Links"),
         ("Create", "AlertDefinitions"),
         ("Create", "IndicatorsOfCompromise"),
         ("Change", "Alerts"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ def _packages(_session: Session) -> Iterator[Finding]:
     wanted = [line.split(";")[0] for line in metadata.requires("indicia") or () if "extra ==" not in line]
     held, absent = [], []
     for line in wanted:
-        name = line.split("[")[0].rstrip("0123456789.,<>=!~ ")
+        name = re.split(r"[^A-Za-z0-9._-]", line)[0]
         try:
             held.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
