@@ -29,9 +29,14 @@ PARAMETERS: dict[str, Callable[[TenantStore], Any]] = {
     "/portal/alerts/{id:int}": lambda tenant: tenant.alerts()[0].number,
     "/portal/definitions/{id:int}": lambda tenant: tenant.definitions()[0].id,
     "/portal/indicators/{id:int}": lambda tenant: tenant.indicators()[0].id,
+    "/portal/settings/applications/{client_id}": lambda tenant: tenant.applications()[0].client_id,
+    "/portal/settings/allow-lists/{id:int}": lambda tenant: tenant.allow_lists.all()[0].id,
+    "/portal/settings/outputs/{name}": lambda tenant: tenant.outbox.outputs()[0].name,
 }
 """What stands in the place of the one parameter of a path."""
-MORE = ("/portal/nothing",)
+FILES = ("/export", "/ca.pem")
+"""Ends of paths that give files."""
+MORE = ("/portal/nothing", "/portal/settings/outputs?kind=webhook")
 """Further ones worth a look."""
 NAME = "Alex Lindqvist"
 
@@ -39,6 +44,8 @@ NAME = "Alex Lindqvist"
 def paths(tenant: TenantStore) -> Iterator[str]:
     """Every page that can be looked at."""
     for page in PAGES:
+        if page.path.endswith(FILES):
+            continue
         if page.method == "GET" and "{" not in page.path:
             yield page.path
         elif page.path in PARAMETERS and page.method == "GET":
@@ -48,7 +55,7 @@ def paths(tenant: TenantStore) -> Iterator[str]:
 
 def take(portal: Portal, path: str, folder: Path) -> None:
     """Four pictures of a page; none of a file."""
-    name = path.removeprefix("/portal").strip("/").replace("/", "-") or "overview"
+    name = re.sub(r"[/?=]", "-", path.removeprefix("/portal").strip("/")) or "overview"
     for scheme in SCHEMES:
         for label, width in WIDTHS.items():
             page = portal.tab(width=width, scheme=scheme)
