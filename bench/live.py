@@ -27,7 +27,7 @@ import requests
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from indicia.live import Followings
+from indicia.live.following import Followings
 from indicia.model import DetectionFunction, Indicator, IndicatorType
 from indicia.store import Store, TenantStore
 from service import DEFINITION, Access, Process, add_access, running

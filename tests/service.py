@@ -239,7 +239,8 @@ class Client:
 @contextmanager
 def local(home: Path, quotas: Quotas | None = None, **changes: Any) -> Iterator[Local]:
     """The application over a new store in `home`."""
-    settings = Settings(home=home, **changes)
+    # A process that matches takes half a second to start; `tests/test_matchers.py` has it, and real services.
+    settings = Settings(home=home, **{"matchers": 0} | changes)
     with Store.open(settings.database_url, quotas=quotas) as store:
         application = app.create(settings, store)
         service = Local(application, store, settings)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from indicia.errors import StoreError
-from indicia.live import Followings, arrivals
+from indicia.live import arrivals, blocks
 from indicia.live.arrivals import Arrivals
+from indicia.live.following import Followings
 from indicia.live.intake import Intake
 from indicia.live.watch import Watch
 from indicia.store import Overview, Store
@@ -113,7 +114,7 @@ def test_the_last_line_may_be_anything(tmp_path: Path) -> None:
             b"no json",
             b"\xff\xfe\x00",
             b"[" * 5000,
-            b"x" * (arrivals.LONGEST + 1),
+            b"x" * (blocks.LONGEST + 1),
             b'{"a":1}\r\n',
         )
         for given in lines:

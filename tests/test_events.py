@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from indicia import telemetry
 from indicia.auth import roles
-from indicia.live import Following
+from indicia.live.following import Following
 from indicia.live.intake import Intake
 from indicia.telemetry import Malformed, Source
 from indicia.telemetry.records import Form, Part

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indicia.errors import StoreError
-from indicia.live import Following, Followings, compiled, following
+from indicia.live import compiled, following
+from indicia.live.following import Following, Followings
 from indicia.match.kernel import BUILT
 from indicia.match.reference import ReferenceMatcher
 from indicia.model import DetectionFunction, Indicator, IndicatorType, Observable, Role

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from indicia.live import Following
+from indicia.live.following import Following
 from indicia.live.growing import Growing, Mark, is_rotated
 from indicia.live.syslog import Syslog
 from indicia.live.watch import Watch

@@ -19,6 +19,7 @@
     ├── TooManyRequests           slow down; says for how long                   429
     ├── QuotaExceeded             a tenant's quota is used up                    507
     ├── StoreError                the store cannot be used (says what to do)     503
+    ├── MatchingFailed            events could not be matched                    500
     ├── ServiceError              what the client (SDK) meets beside refusals    502
     │   ├── Unreachable           no connection to the service was made          503
     │   ├── AnswerLost            no answer came; what was asked may be done     504
@@ -211,6 +212,13 @@ class StoreError(IndiciaError):
 
     code = "StoreUnavailable"
     status = 503
+
+
+class MatchingFailed(IndiciaError):
+    """The processes that match could not do it with these events; the service goes on."""
+
+    code = "MatchingFailed"
+    status = 500
 
 
 class ServiceError(IndiciaError):

@@ -23,6 +23,7 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("port", int, "port that `serve` listens on and that URLs name"),
     ("tls", bool, "serve HTTPS with the home's own CA"),
     ("workers", int, "processes that `serve` answers with"),
+    ("matchers", int, "processes in which each worker has events matched; 0: in itself, beside its keys"),
     ("log", str, "log of `serve` on stderr: `text`, what goes wrong; `json`, each request, too"),
     ("original_hosts", bool, "also show a certificate for the original service's names"),
     ("max_body_bytes", int, "largest request body that the service reads, in bytes"),
@@ -47,6 +48,7 @@ class Settings:
     port: int = 8443
     tls: bool = True
     workers: int = 1
+    matchers: int = 1
     log: str = "text"
     original_hosts: bool = False
     max_body_bytes: int = 64 * 1024 * 1024

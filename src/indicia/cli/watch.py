@@ -42,7 +42,7 @@ def command(
     """
     from indicia.cli import nouns
     from indicia.cli.faults import Faults
-    from indicia.live import Followings
+    from indicia.live.following import Followings
     from indicia.live.watch import Watch
     from indicia.model import Alert
 

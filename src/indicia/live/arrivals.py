@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from indicia import telemetry
-from indicia.errors import InputError, MissingExtra
+from indicia.live.blocks import last_line, time_of
 from indicia.store import Arrived, TenantStore
 from indicia.telemetry import Source
 
@@ -22,8 +21,6 @@ EVERY = 3.0
 """Seconds between two notes."""
 MOST = 1000
 """Sources that are told apart between two notes; more names are an error of who sends, or a flood."""
-LONGEST = 256 * 1024
-"""Bytes of a last line whose time is read."""
 Tail = Callable[[bytes], Source]
 """A line of a source as telemetry reads it."""
 
@@ -34,7 +31,7 @@ class _Came:
     malformed: int = 0
     detections: int = 0
     at: datetime | None = None
-    last: Source | None = None
+    last: Source | datetime | None = None
 
 
 class Arrivals:
@@ -46,10 +43,18 @@ class Arrivals:
         self._found: dict[str, _Came] = {}
         self._noted = time.monotonic()
 
-    def came(self, name: str, lines: bytes, tail: Tail, events: int, malformed: int, detections: int) -> None:
-        """Some whole lines of a source, and what was in them."""
+    def came(
+        self,
+        name: str,
+        lines: bytes,
+        tail: Tail | datetime | None,
+        events: int,
+        malformed: int,
+        detections: int,
+    ) -> None:
+        """Some whole lines of a source, and what was in them; `tail`: the last's time, or how it is read."""
         now = datetime.now(UTC)
-        line = _last_line(lines)
+        last = _last(lines, tail)
         with self._turn:
             if name not in self._found and len(self._found) >= MOST:
                 return
@@ -58,7 +63,7 @@ class Arrivals:
             one.malformed += malformed
             one.detections += detections
             one.at = now
-            one.last = tail(line) if line else one.last
+            one.last = last or one.last
 
     def note_if_due(self) -> None:
         """Note what came where the last time is long enough ago; StoreError, then it is noted later."""
@@ -81,13 +86,17 @@ class Arrivals:
             raise
 
 
-def _nobody(_what: object) -> None:
-    """Hears it."""
-
-
 def _arrived(name: str, one: _Came) -> Arrived:
     at = one.at or datetime.now(UTC)
-    return Arrived(name, one.events, one.malformed, one.detections, at, _time_of(one.last))
+    time = time_of(one.last) if isinstance(one.last, Source) else one.last
+    return Arrived(name, one.events, one.malformed, one.detections, at, time)
+
+
+def _last(lines: bytes, tail: Tail | datetime | None) -> Source | datetime | None:
+    if tail is None or isinstance(tail, datetime):
+        return tail
+    line = last_line(lines)
+    return tail(line) if line else None
 
 
 def _together(one: _Came, newer: _Came | None) -> _Came:
@@ -100,22 +109,3 @@ def _together(one: _Came, newer: _Came | None) -> _Came:
         newer.at,
         newer.last or one.last,
     )
-
-
-def _last_line(lines: bytes) -> bytes:
-    """The last one that holds something; nothing where it is too long."""
-    end = len(lines.rstrip(b"\r\n\t "))
-    line = lines[lines.rfind(b"\n", 0, end) + 1 : end]
-    return line if len(line) <= LONGEST else b""
-
-
-def _time_of(source: Source | None) -> datetime | None:
-    """Of its last event."""
-    found = None
-    if source is not None:
-        try:
-            for event in telemetry.events(source, malformed=_nobody):
-                found = event.facts.time
-        except (InputError, MissingExtra):
-            return None
-    return found

@@ -14,12 +14,14 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from indicia import telemetry
 from indicia.detect import detect
+from indicia.errors import InputError, MissingExtra
 from indicia.match import Matcher
 from indicia.model import Detection
 from indicia.telemetry import Malformed, Selection, Source
@@ -34,6 +36,8 @@ PARSED = 4096
 """Lines of one section that hold something."""
 CHECKED = 256 * 1024
 """Bytes of lines that are checked at once, about."""
+LONGEST = 256 * 1024
+"""Bytes of a last line whose time is read."""
 REASONS = 20
 """Malformed lines of which the reason is told."""
 HOPELESS = 100_000
@@ -92,6 +96,10 @@ class Outcome:
     reasons: list[tuple[int, str]] = field(default_factory=list)
     """Line and reason, the first REASONS."""
     detections: list[Detection] = field(default_factory=list)
+    time: datetime | None = None
+    """Of the last event, where the block was looked at to its end."""
+    parsed: int = 0
+    """Lines that were parsed."""
 
 
 def hopeless(malformed: int, accepted: int) -> bool:
@@ -105,7 +113,7 @@ def meet(block: bytes, engine: Engine, task: Task) -> Outcome:
     if task.form is Form.JSON and block.startswith(_UTF16):
         _parse(block, (engine[0], None), task, outcome, 0)
         outcome.done, outcome.feeds = len(block), block.count(b"\n")
-        return outcome
+        return _with_time(outcome, block, task)
     sieve = engine[1]
     for section in _sections(block, 0, len(block), sieve):
         if sieve is None:
@@ -114,9 +122,34 @@ def meet(block: bytes, engine: Engine, task: Task) -> Outcome:
             _parse_some(block, section, (engine[0], sieve), task, outcome)
         outcome.done = section.end
         outcome.feeds += section.feeds
-        if len(outcome.detections) >= BATCH or hopeless(outcome.malformed, outcome.accepted):
+        much = len(outcome.detections) >= BATCH or outcome.parsed >= LINES
+        if much or hopeless(outcome.malformed, outcome.accepted):
             break
+    return _with_time(outcome, block, task)
+
+
+def _with_time(outcome: Outcome, block: bytes, task: Task) -> Outcome:
+    if outcome.done == len(block) and (line := last_line(block)):
+        outcome.time = time_of(Source(task.source, part=Part(task.form), held=line))
     return outcome
+
+
+def last_line(lines: bytes) -> bytes:
+    """The last one that holds something; nothing where it is too long."""
+    end = len(lines.rstrip())
+    line = lines[lines.rfind(b"\n", 0, end) + 1 : end]
+    return line if len(line) <= LONGEST else b""
+
+
+def time_of(source: Source) -> datetime | None:
+    """The time of its last event."""
+    found = None
+    try:
+        for event in telemetry.events(source, malformed=lambda _what: None):
+            found = event.facts.time
+    except (InputError, MissingExtra):
+        return None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +239,7 @@ def _parse(
     matcher, sieve = engine
     source = Source(task.source, part=Part(task.form), held=lines)
     selection = Selection(sieve, passed) if sieve is not None else None
+    outcome.parsed += lines.count(b"\n")
     for event in telemetry.events(source, malformed=malformed, selection=selection):
         outcome.accepted += 1
         if found := detect(event, matcher, task.tenant):

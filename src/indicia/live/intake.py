@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from datetime import datetime
 
 from indicia.errors import InputError, TooLarge
 from indicia.live.blocks import BATCH, REASONS, Outcome, Task, hopeless, meet
 from indicia.live.following import Following
 from indicia.live.view import View
 from indicia.model import Detection
-from indicia.telemetry import Source
-from indicia.telemetry.records import Form, Part
+from indicia.telemetry.records import Form
 
 BLOCK = 4 * 1024 * 1024
 """Bytes of lines that are matched at once, about."""
@@ -78,6 +77,7 @@ class Intake:
         self._size = 0
         self._line = 0
         self._told = (0, 0, 0)
+        self._time: datetime | None = None
         self._waiting: list[Detection] = []
         self.taken = Taken(generation=live.view.generation)
 
@@ -121,8 +121,7 @@ class Intake:
         now = (taken.accepted, taken.malformed, taken.detections)
         self._told = now
         new = (one - before for one, before in zip(now, told, strict=True))
-        tail = partial(Source, self._source, part=Part(self._form))
-        self._live.arrivals.came(self._source, block, lambda line: tail(held=line), *new)
+        self._live.arrivals.came(self._source, block, self._time, *new)
 
     def _match(self, block: bytes) -> None:
         while block:
@@ -154,6 +153,7 @@ class Intake:
         taken.detections += len(outcome.detections)
         self._waiting += [replace(one, line=self._line + one.line) for one in outcome.detections]
         self._line += outcome.feeds
+        self._time = outcome.time or self._time
         if len(self._waiting) >= BATCH:
             self._record()
 

@@ -11,12 +11,14 @@ it was not cleared since; it is given with its definition as that now is.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indicia.match import Matcher, compiler
 from indicia.match.engine import IndexMatcher, Sieve
@@ -24,7 +26,9 @@ from indicia.match.index import Index
 from indicia.match.kernel import BUILT
 from indicia.match.reference import ReferenceMatcher
 from indicia.model import AlertDefinition, Indicator, Observable
-from indicia.store import News, Position
+
+if TYPE_CHECKING:
+    from indicia.store import News, Position
 
 GROWTH = 4
 """A layer is put together with the next one unless it is this many times as large."""
@@ -33,10 +37,15 @@ GROWTH = 4
 class Layer:
     """Indicators that became known at once; compiled where the extension was built."""
 
-    def __init__(self, number: int, found: Index | list[Indicator]) -> None:
+    def __init__(self, number: int, found: Index | list[Indicator], *, kept: bool = True) -> None:
+        """`kept`: with its file, for those who need it, too."""
         self.number = number
         self._found = found
         self._of_thread = threading.local()
+        self.file = os.open(found.path, os.O_RDONLY) if kept and isinstance(found, Index) else None
+        """A descriptor of the compiled file, which may have no name any more; None: it is not compiled."""
+        if self.file is not None:
+            weakref.finalize(self, os.close, self.file)
 
     @classmethod
     def of(cls, number: int, indicators: Iterable[Indicator]) -> Layer:

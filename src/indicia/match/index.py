@@ -125,9 +125,15 @@ class Index:
         place = Path(path)
         try:
             with place.open("rb") as file:
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                return cls.of_file(file.fileno(), place)
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", place=str(place)) from None
+
+    @classmethod
+    def of_file(cls, file: int, place: Path) -> Self:
+        """As `open`, of a descriptor, which stays the caller's to close. Raises MalformedFile, OSError."""
+        try:
+            data = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise MalformedFile("is empty; `indicia index build` makes an index", place=str(place)) from None
         try:

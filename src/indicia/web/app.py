@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indicia import __version__
 from indicia.auth.roles import ADMINS
-from indicia.live import Followings
+from indicia.errors import InputError
+from indicia.live.following import Followings
 from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.settings import Settings
@@ -32,6 +33,7 @@ from indicia.web.token import TokenEndpoint
 from indicia.web.trace import Traced, group
 from indicia.web.waiting import Waiting
 
+MOST_MATCHERS = 64
 LOADING_SECONDS = 1
 """After so long who asks whether the service is ready asks again."""
 
@@ -48,7 +50,8 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
     credentials = Credentials(gate, grants)
     metrics = Metrics(crew.board, crew.number)
     live = Followings(store, settings.database_url, settings.home, metrics.following)
-    events = Events(gate, live, settings.max_event_bytes, metrics)
+    matchers = _matchers(settings)
+    events = Events(gate, live, settings.max_event_bytes, metrics, matchers)
     api = Waiting(TiApi(settings, gate), gate, live)
     door = portal.door(settings, store, crew.sign_ins, live, grants)
     routes = [
@@ -73,6 +76,12 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
     application.router.default = api
     application.state.live, application.state.events = live, events
     return application
+
+
+def _matchers(settings: Settings) -> int:
+    if not 0 <= settings.matchers <= MOST_MATCHERS:
+        raise InputError(f"must be from 0 to {MOST_MATCHERS}, not {settings.matchers}", place="matchers")
+    return settings.matchers
 
 
 def close(application: Starlette) -> None:

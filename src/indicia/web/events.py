@@ -23,8 +23,9 @@ from starlette.routing import Route
 
 from indicia.auth.roles import EVENT_WRITERS, READERS
 from indicia.errors import InvalidValue, NotFound, WrongMediaType
-from indicia.live import Followings
-from indicia.live.intake import BLOCK, NUMBERS, Intake, Taken
+from indicia.live.following import Followings
+from indicia.live.intake import BLOCK, NUMBERS, Intake, Meet, Taken, meet_here
+from indicia.live.matchers import Matchers
 from indicia.odata import paths
 from indicia.odata.format import encode
 from indicia.store import Receipt
@@ -35,6 +36,7 @@ from indicia.web.gate import Caller, Gate
 from indicia.web.metrics import Metrics
 
 THREADS = os.cpu_count() or 1
+"""Where no other process matches."""
 WAITING = 128
 """Requests that may be here at once; a tenant has as many at the most as are free."""
 MEMORY = 512 << 20
@@ -69,12 +71,15 @@ class Work(Protocol):
 class Events:
     """The routes for events, over live indexes."""
 
-    def __init__(self, gate: Gate, live: Followings, limit: int, metrics: Metrics) -> None:
+    def __init__(self, gate: Gate, live: Followings, limit: int, metrics: Metrics, matchers: int = 1) -> None:
+        """`matchers`: processes that match; 0: this one does."""
         self._gate = gate
         self._metrics = metrics
         self._live = live
         self._limit = limit
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="events")
+        self._threads = ThreadPoolExecutor(matchers or THREADS, thread_name_prefix="events")
+        self.matchers = Matchers(matchers, died=metrics.matcher_died, failed=metrics.block_failed)
+        self._meet: Meet = self.matchers.meet if matchers else meet_here
         self._places = Room(WAITING, "too many requests with events")
         self._memory = Room(MEMORY, "too many events")
 
@@ -157,7 +162,7 @@ class Events:
 
     def intake(self, caller: Caller, source: str, form: Form = Form.JSON, numbers: int = NUMBERS) -> Intake:
         """Where the events of a request go; the first time of a tenant its index is loaded."""
-        return Intake(self._live.of(caller.tenant), source, form, numbers=numbers)
+        return Intake(self._live.of(caller.tenant), source, form, numbers=numbers, meet=self._meet)
 
     def took(self, taken: Taken) -> None:
         """Count what came of a request, however it ended."""
@@ -171,6 +176,7 @@ class Events:
     def close(self) -> None:
         """Finish what was begun."""
         self._threads.shutdown()
+        self.matchers.close()
 
 
 class _Taking:

@@ -33,6 +33,8 @@ COUNTERS = {
     "indicia_malformed_total": "Lines that were no events.",
     "indicia_detections_total": "Detections that were new, silent ones too.",
     "indicia_alerts_total": "Alerts that were opened.",
+    "indicia_matcher_restarts_total": "Matchers that died or were killed, and were replaced.",
+    "indicia_blocks_failed_total": "Blocks of events that could not be matched.",
 }
 GAUGES = {
     "indicia_events_waiting": "Requests with events that are matched or wait for it.",
@@ -106,8 +108,20 @@ class Metrics:
         """Events were matched."""
         numbers = (taken.accepted, taken.malformed, taken.recorded, taken.alerts)
         with self._turn:
-            for name, number in zip(COUNTERS, numbers, strict=True):
+            for name, number in zip(COUNTERS, numbers, strict=False):
                 self._row[self._places[name]] += number
+
+    def matcher_died(self) -> None:
+        """A process that matches was replaced."""
+        self._one_more("indicia_matcher_restarts_total")
+
+    def block_failed(self) -> None:
+        """Events were given up."""
+        self._one_more("indicia_blocks_failed_total")
+
+    def _one_more(self, counter: str) -> None:
+        with self._turn:
+            self._row[self._places[counter]] += 1
 
     def waiting(self, requests: int) -> None:
         """So many requests with events are here now."""

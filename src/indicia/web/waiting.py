@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from indicia.live import Followings
+from indicia.live.following import Followings
 from indicia.web.gate import Gate
 
 LONGEST = 30

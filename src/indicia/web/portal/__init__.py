@@ -9,12 +9,11 @@ docs/portal.md tells how to add a page.
 from __future__ import annotations
 
 from indicia.auth.attempts import Attempts
-from indicia.live import Followings
+from indicia.live.following import Followings
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web.grants import Grants
-from indicia.web.portal import account, alert, alerts, members, sign_on, signing
-from indicia.web.portal import account, dashboard, members, scan, sign_on, signing
+from indicia.web.portal import account, alert, alerts, dashboard, members, scan, sign_on, signing
 from indicia.web.portal import settings as settings_pages
 from indicia.web.portal.door import Door
 from indicia.web.portal.pages import Page

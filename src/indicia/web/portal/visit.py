@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from indicia.auth.attempts import Attempts
 from indicia.auth.sign_on import Provider
-from indicia.live import Followings
+from indicia.live.following import Followings
 from indicia.settings import Settings
 from indicia.store import Member, Role, Session, Store, Tenant, TenantStore
 from indicia.web.grants import Grants
