@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from indicia.live import Following, compiled
+from indicia.live import compiled
+from indicia.live.following import Following
 from indicia.live.intake import Intake
 from indicia.model import DetectionFunction
 from indicia.store import TenantStore
