@@ -1,6 +1,6 @@
 """The queue of alerts at its size: every filter and order, what stands around an alert, what recording costs.
 
-    .venv/bin/python bench/queue.py [--alerts 100000] [--home FOLDER]
+    .venv/bin/python bench/triage.py [--alerts 100000] [--home FOLDER]
 
 Alerts are recorded as events bring them, of 200 definitions, on 5,000 machines, with 2,000 values, one of
 which is in a fifth of all; a tenth is worked on, a hundredth High. Each line is one question, asked 30
