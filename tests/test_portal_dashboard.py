@@ -14,7 +14,7 @@ import pytest
 from indicia.errors import StoreError
 from indicia.messages import Output
 from indicia.model import AlertStatus, Severity
-from indicia.store import Arrived, Role, TenantStore
+from indicia.store import Arrived, Role, TenantStore, rows, tables
 from indicia.web.portal import kept
 from indicia.web.portal.kept import Kept
 from service import Local, Reply
@@ -246,3 +246,37 @@ def test_a_bounded_number_of_figures_is_kept(figures: Kept, monkeypatch: pytest.
     for number in range(5):
         figures.ask(number, 1, lambda: 1)
     assert list(figures._entries) == [2, 3, 4]
+
+
+def shown_alerts(page: str) -> int:
+    """How many alerts a page of the queue lists."""
+    found = re.search(r'name="shown" value="([\d,]*)"', page)
+    return len(found[1].split(",")) if found and found[1] else 0
+
+
+def test_what_a_link_counts_is_what_its_list_holds(tenant: TenantStore, alex: Visiting) -> None:
+    rise(tenant, "pc-1", "pc-2", "pc-3")
+    rise(tenant, "pc-1", severity=Severity.LOW, name="Scanners")
+    tenant.change_alert(tenant.alerts()[0].id, {"status": AlertStatus.RESOLVED}, "x")
+    with tenant._writing() as scope:  # as if the first of them had been opened ten days ago
+        ago = rows.micros(datetime.now(UTC) - timedelta(days=10))
+        scope.update(tables.alerts, tables.alerts.c.id == tenant.alerts()[0].number, created_at=ago)
+    page = settled(alex).body.decode()
+    wanted = {
+        "definition=": {"Lantern": 2, "Scanners": 1},
+        "machine=": {"pc-1": 1, "pc-2": 1, "pc-3": 1},
+        "value=": {"host-0.example": 3},
+    }
+    for filtered, expected in wanted.items():
+        links = re.findall(rf'<a href="(/portal/alerts\?[^"]*{filtered}[^"]*)">([^<]*)</a>', page)
+        found = {
+            text: shown_alerts(alex.get(link.replace("&amp;", "&")).body.decode()) for link, text in links
+        }
+        assert found == expected
+    old = "/portal/alerts?status=all&opened-to=" + (datetime.now(UTC) - timedelta(days=5)).strftime(
+        "%Y-%m-%d"
+    )
+    assert shown_alerts(alex.get(old).body.decode()) == 1
+    assert shown_alerts(alex.get(f"{old}&opened-from=2000-01-01T00:00").body.decode()) == 1
+    assert shown_alerts(alex.get("/portal/alerts?status=all&opened-from=2100-01-01").body.decode()) == 0
+    assert alex.get("/portal/alerts?opened-from=yesterday").status == 400

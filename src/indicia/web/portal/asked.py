@@ -76,6 +76,7 @@ def read(query: QueryParams, me: str) -> Asked:
         if len(values.get(name, "")) > limit:
             raise InvalidValue(f"this filter has at most {limit} characters", target=name)
     start, end = _time(values.get("from", ""), "from"), _time(values.get("to", ""), "to", ends=True)
+    opened = [_time(values.get(name, ""), name, ends=name == "opened-to") for name in _OPENED]
     wanted = AlertFilter(
         status=STATUSES[status],
         severity=tuple(_word(Severity, value, "severity") for name, value in given if name == "severity"),
@@ -85,13 +86,16 @@ def read(query: QueryParams, me: str) -> Asked:
         assigned=_assigned(values.get("assigned"), me),
         seen_from=start,
         seen_to=end,
+        opened_from=opened[0],
+        opened_to=opened[1],
         text=values.get("q", ""),
     )
     sort = _word(Sort, values.get("sort", Sort.NEWEST), "sort")
     return Asked(wanted, sort, _place(query.get("after", "")), given)
 
 
-_READ = frozenset(("status", "severity", "definition", "from", "to", "sort", "after", *_TEXTS))
+_OPENED = ("opened-from", "opened-to")
+_READ = frozenset(("status", "severity", "definition", "from", "to", "sort", "after", *_OPENED, *_TEXTS))
 
 
 def place(after: tuple[int | None, int] | None) -> str:

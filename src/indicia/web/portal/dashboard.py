@@ -34,6 +34,7 @@ SOON = 2
 NAME = 80
 """Characters of a name in a list."""
 SEVERITIES = tuple(reversed(Severity))
+_MINUTE = "%Y-%m-%dT%H:%M"
 OPEN = (AlertStatus.NEW, AlertStatus.IN_PROGRESS)
 
 
@@ -116,7 +117,7 @@ def _context(visit: Visit, period: Period, now: datetime) -> dict[str, object]:
             f"Alerts opened by {period.word}, {period.label}",
             [sum(spans.counts("alerts", begin)) for begin in spans.begins],
         ),
-        "top": _top(top),
+        "top": _top(top, spans.begins[0]),
         "held": held,
         "totals": _totals(held),
         "generation": _generation(visit),
@@ -213,7 +214,7 @@ def _chart(kind: str, title: str, period: Period, spans: Spans, *, linked: bool 
 def _alerts_of(begin: datetime, end: datetime) -> str:
     """The alerts that were opened in a span."""
     times = {"opened-from": begin, "opened-to": end}
-    query = {name: time.strftime("%Y-%m-%dT%H:%M") for name, time in times.items()}
+    query = {name: time.strftime(_MINUTE) for name, time in times.items()}
     return f"/portal/alerts?{urlencode({'status': 'all', **query})}"
 
 
@@ -224,7 +225,7 @@ def _open(found: Mapping[tuple[AlertStatus, Severity], int]) -> dict[str, object
     return {"rows": rows, "statuses": OPEN, "total": sum(found.values()), "high": grave}
 
 
-def _top(top: Figures[Top] | None) -> dict[str, object] | None:
+def _top(top: Figures[Top] | None, begin: datetime) -> dict[str, object] | None:
     """The lists of what alerts are about, as HTML."""
     if top is None:
         return None
@@ -233,7 +234,7 @@ def _top(top: Figures[Top] | None) -> dict[str, object] | None:
         Bar(
             _plain(one.name),
             count,
-            f"/portal/alerts?{urlencode({'status': 'all', 'definition': one.id})}",
+            _alerts_with("definition", str(one.id), begin),
             str(one.severity),
             f"severity-{one.severity.lower()}",
         )
@@ -241,21 +242,22 @@ def _top(top: Figures[Top] | None) -> dict[str, object] | None:
     ]
     lists = {
         "definitions": charts.bars(definitions, "alerts"),
-        "machines": charts.bars(_bars("machine", made.machines), "alerts"),
-        "values": charts.bars(_bars("value", made.values), "alerts"),
+        "machines": charts.bars(_bars("machine", made.machines, begin), "alerts"),
+        "values": charts.bars(_bars("value", made.values, begin), "alerts"),
     }
     return {"lists": lists, "any": bool(made.definitions), "at": top.at, "current": top.current}
 
 
-def _bars(name: str, found: Sequence[tuple[str, int]]) -> list[Bar]:
-    return [Bar(_plain(text), count, _alerts_with(name, text), mono=True) for text, count in found]
+def _bars(name: str, found: Sequence[tuple[str, int]], begin: datetime) -> list[Bar]:
+    return [Bar(_plain(text), count, _alerts_with(name, text, begin), mono=True) for text, count in found]
 
 
-def _alerts_with(name: str, text: str) -> str:
-    """The alerts of a machine or value; no list for a text that is longer than a filter may be."""
+def _alerts_with(name: str, text: str, begin: datetime) -> str:
+    """The alerts since a time that a filter keeps; none for a text that is longer than a filter may be."""
     if len(text) > MACHINE_LIMIT:
         return ""
-    return f"/portal/alerts?{urlencode({'status': 'all', name: text})}"
+    query = {"status": "all", name: text, "opened-from": begin.strftime(_MINUTE)}
+    return f"/portal/alerts?{urlencode(query)}"
 
 
 def _plain(text: str) -> Markup:
