@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from indicia import telemetry
@@ -13,10 +14,11 @@ from indicia.auth import secrets
 from indicia.detect import detect
 from indicia.feeds import read
 from indicia.feeds.make import OwnList
+from indicia.live.scans import Scan, Scans
 from indicia.match import ReferenceMatcher
 from indicia.messages import Output
 from indicia.model import AlertDefinition, AlertStatus, Classification, Indicator, IndicatorType, Suppression
-from indicia.store import TenantStore
+from indicia.store import Arrived, TenantStore
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
@@ -42,6 +44,36 @@ def furnish(tenant: TenantStore) -> None:
         )
     _work(tenant)
     _settings(tenant)
+    _arrivals(tenant)
+
+
+def scan(tenant: TenantStore) -> Scan:
+    """A scan of one of the examples, which has ended."""
+    found = scans(tenant)
+    with (EXAMPLES / "telemetry" / "zeek" / "dns.log").open("rb") as file:
+        begun = found.begin(tenant.uid, "dns.log", file, BY, 2**20, record=False)
+    end = time.monotonic() + 60
+    while not (now := found.one(tenant.uid, begun.id)).state.phase.is_over and time.monotonic() < end:
+        time.sleep(0.05)
+    return now
+
+
+def scans(tenant: TenantStore) -> Scans:
+    """Those of the home in which the tenant's store is."""
+    path = tenant._database.path
+    return Scans(path.parent, f"sqlite:///{path}", 1000)
+
+
+def _arrivals(tenant: TenantStore) -> None:
+    """Sources that send."""
+    now = datetime.now(UTC)
+    tenant.overview.note_sources(
+        [
+            Arrived("zeek", 184_220, 3, 41, now, now - timedelta(seconds=4)),
+            Arrived("/var/log/proxy/access.log", 96_031, 0, 12, now, now - timedelta(hours=3)),
+            Arrived("bulk", 8_112, 12, 0, now - timedelta(minutes=7), None),
+        ]
+    )
 
 
 def _work(tenant: TenantStore) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from playwright.sync_api import Error
 
 from browser import SCHEMES, WIDTHS, Portal, chromium, signed_in
-from furnished import furnish
+from furnished import furnish, scan, scans
 from indicia.model import Actor
 from indicia.store import Role, Store, TenantStore
 from indicia.web.portal import PAGES
@@ -27,6 +27,7 @@ from visiting import add_person
 
 PARAMETERS: dict[str, Callable[[TenantStore], Any]] = {
     "/portal/alerts/{id:int}": lambda tenant: tenant.alerts()[0].number,
+    "/portal/scan/{id}": lambda tenant: scans(tenant).every(tenant.uid)[0].id,
     "/portal/definitions/{id:int}": lambda tenant: tenant.definitions()[0].id,
     "/portal/indicators/{id:int}": lambda tenant: tenant.indicators()[0].id,
     "/portal/settings/applications/{client_id}": lambda tenant: tenant.applications()[0].client_id,
@@ -75,6 +76,7 @@ def main(folder: Path, words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as home, Store.open(f"sqlite:///{home}/indicia.db") as store:
         tenant = store.tenant(store.add_tenant("contoso").uid)
         furnish(tenant)
+        scan(tenant)
         for name, role in ((NAME, Role.ADMINISTRATOR), ("Kim Abara", Role.ANALYST), ("Sam", Role.READER)):
             add_person(store, tenant.uid, name, role)
         tenant.acting(Actor(NAME)).members.invite("digest", Role.READER, "Robin", timedelta(days=7))
