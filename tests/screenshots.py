@@ -33,6 +33,7 @@ PARAMETERS: dict[str, Callable[[TenantStore], Any]] = {
     "/portal/settings/applications/{client_id}": lambda tenant: tenant.applications()[0].client_id,
     "/portal/settings/allow-lists/{id:int}": lambda tenant: tenant.allow_lists.all()[0].id,
     "/portal/settings/outputs/{name}": lambda tenant: tenant.outbox.outputs()[0].name,
+    "/portal/settings/members/{uid}": lambda tenant: tenant.members.all()[-1].uid,
 }
 """What stands in the place of the one parameter of a path."""
 FILES = ("/export", "/ca.pem")

@@ -475,6 +475,28 @@ def test_the_last_administrator_stays(service: Local, tenant: TenantStore) -> No
     members.remove(second.uid)
 
 
+def test_many_members_are_pages(service: Local, tenant: TenantStore) -> None:
+    boss = visiting(service, tenant.uid)
+    for number in range(51):
+        add_person(service.store, tenant.uid, f"m {tenant.name} {number:02}", Role.READER)
+    page = boss.get("/portal/settings/members").body.decode()
+    found = re.search(r'href="(/portal/settings/members\?after=[^"]+)" rel="next"', page)
+    assert found
+    assert page.count("/portal/settings/members/") == 50
+    rest = boss.get(found[1]).body.decode()
+    assert rest.count("/portal/settings/members/") == 2
+    assert 'rel="next"' not in rest
+
+
+def test_a_member_is_signed_out_by_an_administrator(service: Local, tenant: TenantStore) -> None:
+    boss, mate = visiting(service, tenant.uid), visiting(service, tenant.uid, Role.READER)
+    page = boss.get(f"/portal/settings/members/{mate.uid}")
+    assert mate.name in text_of(page)
+    assert boss.post(f"/portal/settings/members/{mate.uid}/sign-out").status == 303
+    assert not is_in(mate)
+    assert is_in(boss)
+
+
 def test_an_invitation_is_shown_once(service: Local, tenant: TenantStore) -> None:
     boss = visiting(service, tenant.uid)
     boss.get("/portal/settings/members")

@@ -6,6 +6,7 @@ log under PEOPLE; of links and sessions never more than that there was one.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +26,15 @@ from indicia.store.tables import links, members, people, sessions
 PEOPLE = "People"
 """What the audit log calls them."""
 LINKS = "Links"
+SESSIONS = "Sessions"
 MOST_LINKS = 100
 """Links of a tenant that can be used at one time."""
 NAME_LIMIT = 64
+
+
+def login_of(name: str) -> str:
+    """A name as it is compared: NFKC, without letter case."""
+    return unicodedata.normalize("NFKC", name.strip()).casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +52,21 @@ class Members:
             found = scope.rows(_every(scope).order_by(people.c.login))
             return [rows.member(row, seen.get(row.person_id)) for row in found]
 
+    def page(self, after: str = "", limit: int = 50) -> list[Member]:
+        """Up to `limit` members by name, those whose name comes after `after`."""
+        with self._reading() as scope:
+            wanted = _every(scope).where(people.c.login > login_of(after)).order_by(people.c.login)
+            found = scope.rows(wanted.limit(limit))
+            some = sessions.c.person_id.in_([row.person_id for row in found])
+            seen = {row.person_id: row.seen_at for row in scope.rows(_last_seen(scope).where(some))}
+            return [rows.member(row, seen.get(row.person_id)) for row in found]
+
     def one(self, uid: str) -> Member:
         """The member of a person's uid; NotFound."""
         with self._reading() as scope:
-            return rows.member(_one(scope, uid))
+            found = _one(scope, uid)
+            seen = scope.row(_last_seen(scope).where(sessions.c.person_id == found.person_id))
+            return rows.member(found, None if seen is None else seen.seen_at)
 
     def change_role(self, uid: str, role: Role) -> Member:
         """Give another role; NotFound, InvalidValue for the last administrator."""
@@ -102,6 +120,14 @@ class Members:
         with self._reading() as scope:
             mine = scope.select(sessions).where(sessions.c.person_id == _one(scope, uid).person_id)
             return [rows.session(row, self.tenant.name) for row in scope.rows(mine.order_by(_LATEST))]
+
+    def sign_out(self, uid: str) -> int:
+        """End the sessions of a member in this tenant; how many. NotFound."""
+        with self._writing() as scope:
+            count = scope.delete(sessions, sessions.c.person_id == _one(scope, uid).person_id)
+            if count:
+                audit.note(scope, self.actor, AuditAction.SIGN_OUT, SESSIONS, key=uid, count=count)
+            return count
 
     # Links
 

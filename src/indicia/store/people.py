@@ -7,7 +7,6 @@ people is in that tenant's audit log. Passwords, tokens and links come as digest
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -20,23 +19,16 @@ from indicia.errors import Forbidden, InvalidValue, NotFound
 from indicia.model import Actor, AuditAction
 from indicia.store import audit, rows, tables
 from indicia.store.engine import Database
-from indicia.store.members import NAME_LIMIT, PEOPLE, printable
+from indicia.store.members import NAME_LIMIT, PEOPLE, SESSIONS, login_of, printable
 from indicia.store.nouns import Link, Member, Person, Role, Session, Tenant, Visitor
 from indicia.store.scope import Scope
 
-SESSIONS = "Sessions"
-"""What the audit log calls them."""
 SEEN_STEP = timedelta(seconds=60)
 """A session's last use is kept to this; a write for each request would be many."""
 AGENT_LIMIT = 256
 SHORTENED = NAME_LIMIT - 8
 """Characters that are kept of a name from elsewhere, so that a number fits behind it."""
 _P, _M, _S, _L, _T = tables.people, tables.members, tables.sessions, tables.links, tables.tenants
-
-
-def login_of(name: str) -> str:
-    """A name as it is compared: NFKC, without letter case."""
-    return unicodedata.normalize("NFKC", name.strip()).casefold()
 
 
 @dataclass(frozen=True, slots=True)

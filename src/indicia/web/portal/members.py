@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from indicia.errors import Forbidden, IndiciaError, InvalidValue
 from indicia.store import Member
 from indicia.web.portal import tokens
+from indicia.web.portal.account import browser_of
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit
 
 MEMBERS = "/portal/settings/members"
+ROWS = 50
+_ROLES = tuple(role.word for role in Role)
 INVITED = timedelta(days=7)
 """How long an invitation can be used."""
 RESET = timedelta(hours=24)
@@ -23,6 +27,11 @@ RESET = timedelta(hours=24)
 def members(visit: Visit) -> Response:
     """GET /portal/settings/members"""
     return _page(visit)
+
+
+def member(visit: Visit) -> Response:
+    """GET /portal/settings/members/{uid}"""
+    return _member_page(visit)
 
 
 def invite(visit: Visit) -> Response:
@@ -58,23 +67,30 @@ def remove(visit: Visit) -> Response:
         visit.tenant.members.remove(uid)
         return before
 
-    return _changed(visit, removed, "{} is no member any more.")
+    return _changed(visit, removed, "{} is no member any more.", MEMBERS)
 
 
 def reset(visit: Visit) -> Response:
     """POST /portal/settings/members/{uid}/reset: a link for a new password, which is shown this once."""
     uid, token = visit.at("uid"), tokens.made()
-    member = visit.tenant.members.one(uid)
+    found = visit.tenant.members.one(uid)
     try:
         if visit.portal.store.people.belongs_elsewhere(uid, visit.tenant.tenant):
             raise Forbidden(
-                f"{member.name} has a password for other tenants, too; whoever has the host makes a link for "
-                f"a new one: indicia admin reset --name '{member.name}' --tenant '{visit.tenant.name}'"
+                f"{found.name} has a password for other tenants, too; whoever has the host makes a link for "
+                f"a new one: indicia admin reset --name '{found.name}' --tenant '{visit.tenant.name}'"
             )
         visit.tenant.members.reset(tokens.digest(token), uid, RESET)
     except IndiciaError as fault:
-        return _page(visit, fault=fault)
-    return _page(visit, 201, link=_url(visit, token), whom=member.name)
+        return _member_page(visit, fault=fault)
+    return _member_page(visit, 201, link=_url(visit, token))
+
+
+def end_sessions(visit: Visit) -> Response:
+    """POST /portal/settings/members/{uid}/sign-out: its sessions in this tenant end."""
+    found = visit.tenant.members.one(visit.at("uid"))
+    visit.tenant.members.sign_out(found.uid)
+    return visit.go(f"{MEMBERS}/{found.uid}", f"{found.name} is signed out here.")
 
 
 def revoke(visit: Visit) -> Response:
@@ -83,25 +99,24 @@ def revoke(visit: Visit) -> Response:
     return visit.go(MEMBERS, "The link opens nothing any more.")
 
 
-def _changed(visit: Visit, change: Callable[[str], Member], said: str) -> Response:
+def _changed(visit: Visit, change: Callable[[str], Member], said: str, after: str = "") -> Response:
     """What a change of somebody else's membership comes to."""
     uid = visit.at("uid")
+    visit.tenant.members.one(uid)
     try:
-        visit.tenant.members.one(uid)
         if uid == visit.person.uid:
             raise InvalidValue("nobody changes their own membership; ask another administrator")
-        member = change(uid)
+        found = change(uid)
     except InvalidValue as fault:
-        return _page(visit, fault=fault)
-    return visit.go(MEMBERS, said.format(member.name, member.role.word))
+        return _member_page(visit, fault=fault)
+    return visit.go(after or f"{MEMBERS}/{uid}", said.format(found.name, found.role.word))
 
 
 def _role(visit: Visit) -> Role:
     try:
         return Role.of(visit.form.one("role"))
     except KeyError:
-        words = ", ".join(role.word for role in Role)
-        raise InvalidValue(f"is one of {words}", target="role") from None
+        raise InvalidValue(f"is one of {', '.join(_ROLES)}", target="role") from None
 
 
 def _url(visit: Visit, token: str) -> str:
@@ -117,27 +132,47 @@ def _page(
     whom: str = "",
     name: str = "",
 ) -> Response:
+    found = visit.tenant.members.page(visit.query("after"), ROWS + 1)
+    more = f"{MEMBERS}?{urlencode({'after': found[ROWS - 1].name})}" if len(found) > ROWS else None
     return visit.page(
         "members.html",
         fault.status if fault else status,
-        members=visit.tenant.members.all(),
+        members=found[:ROWS],
+        first=MEMBERS if visit.query("after") else None,
+        next=more,
         links=visit.tenant.members.links(),
-        roles=tuple(role.word for role in Role),
-        fault=fault.message if fault else "",
-        place=(fault.target or "") if fault else "",
+        roles=_ROLES,
+        fault=fault,
         link=link,
         whom=whom,
         name=name,
     )
 
 
+def _member_page(
+    visit: Visit, status: int = 200, *, fault: IndiciaError | None = None, link: str = ""
+) -> Response:
+    uid = visit.at("uid")
+    return visit.page(
+        "member.html",
+        fault.status if fault else status,
+        member=visit.tenant.members.one(uid),
+        sessions=[(one, browser_of(one.agent)) for one in visit.tenant.members.sessions(uid)[:ROWS]],
+        roles=_ROLES,
+        fault=fault,
+        link=link,
+    )
+
+
 PAGES: tuple[Page, ...] = (
     Page("GET", MEMBERS, members, Role.ADMINISTRATOR),
     Page("POST", MEMBERS, invite, Role.ADMINISTRATOR),
+    Page("GET", f"{MEMBERS}/{{uid}}", member, Role.ADMINISTRATOR),
     Page("POST", f"{MEMBERS}/links/{{id:int}}", revoke, Role.ADMINISTRATOR),
     Page("POST", f"{MEMBERS}/{{uid}}/role", change_role, Role.ADMINISTRATOR),
     Page("POST", f"{MEMBERS}/{{uid}}/disable", disable, Role.ADMINISTRATOR),
     Page("POST", f"{MEMBERS}/{{uid}}/enable", enable, Role.ADMINISTRATOR),
     Page("POST", f"{MEMBERS}/{{uid}}/remove", remove, Role.ADMINISTRATOR),
     Page("POST", f"{MEMBERS}/{{uid}}/reset", reset, Role.ADMINISTRATOR),
+    Page("POST", f"{MEMBERS}/{{uid}}/sign-out", end_sessions, Role.ADMINISTRATOR),
 )

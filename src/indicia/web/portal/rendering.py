@@ -135,7 +135,7 @@ def _distance(passed: timedelta) -> str:
     seconds = abs(passed.total_seconds())
     for unit, length in _UNITS:
         if seconds >= length:
-            count = int(seconds // length)
+            count = int(seconds // length) if passed > timedelta() else round(seconds / length)
             told = f"{count:,} {unit}{'' if count == 1 else 's'}"
             return f"{told} ago" if passed > timedelta() else f"in {told}"
     return "just now" if passed >= timedelta() else "within a minute"

@@ -11,7 +11,7 @@ from indicia.auth import passwords
 from indicia.errors import Forbidden, IndiciaError, InputError, InvalidValue, TooManyRequests
 from indicia.model import Actor, Through
 from indicia.store import Link, Member, Tenant
-from indicia.store.people import login_of
+from indicia.store.members import login_of
 from indicia.web import trace
 from indicia.web.portal import tokens
 from indicia.web.portal.pages import OpenPage, Page, Role
