@@ -57,7 +57,7 @@ def read(
             name = format or guess(head)
             if format is None and taken is not None:
                 taken(name)
-            yield from _rows(name, everything)
+            yield from read_lines(name, everything)
         except InputError as error:
             error.place = f"{path}:{error.place}" if error.place else path
             raise
@@ -101,6 +101,7 @@ def guess(head: Sequence[Line]) -> str:
     return found
 
 
-def _rows(name: str, everything: Iterable[Line]) -> Iterator[FeedRow | FeedFault]:
+def read_lines(name: str, everything: Iterable[Line]) -> Iterator[FeedRow | FeedFault]:
+    """Every row of lines in one of FORMATS."""
     found: Iterator[FeedRow | FeedFault] = import_module(FORMATS[name]).rows(everything)
     return found

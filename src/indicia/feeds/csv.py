@@ -78,7 +78,10 @@ def buried(head: Sequence[str]) -> int | None:
 def _header(text: str) -> tuple[str, list[str]]:
     """The separator, and what each column is called here; empty for one that is not known."""
     separator = max(SEPARATORS, key=text.count)
-    cells = next(csv.reader([text], delimiter=separator), [])
+    try:
+        cells = next(csv.reader([text], delimiter=separator), [])
+    except csv.Error:  # a cell that is longer than any header's
+        return separator, []
     return separator, [COLUMNS.get(words.squeezed(cell), "") for cell in cells]
 
 

@@ -131,7 +131,7 @@ class OwnList:
         about: dict[str, dict[str, str]],
     ) -> None:
         try:
-            made, warnings = indicator(row, _NOBODY, self.choice)
+            made, warnings = indicator(row, NOBODY, self.choice)
             _definition("", self.name, row.definition)
         except (InvalidValue, ValueError) as error:
             self.faults.append(FeedFault(row.line, words(error)))
@@ -202,5 +202,5 @@ def words(error: ValueError | InvalidValue) -> str:
     return f"{error.target}: {error.message}" if isinstance(error, InvalidValue) else str(error)
 
 
-_NOBODY = AlertDefinition(uid="", name="", title="", severity=Severity.MEDIUM, category=Category.GENERAL)
+NOBODY = AlertDefinition(uid="", name="", title="", severity=Severity.MEDIUM, category=Category.GENERAL)
 """Whose the rows of an own list are until all of them are read: the uid comes from the rows."""

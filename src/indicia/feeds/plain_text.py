@@ -13,6 +13,7 @@ what would be imported with `--dry-run`.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -47,14 +48,27 @@ def rows(lines: Iterable[Line]) -> Iterator[FeedRow | FeedFault]:
         if line.fault:
             yield FeedFault(line.number, line.fault)
             continue
-        text = refang(line.text)
-        defanged = _defanged(line.text) if text != line.text else frozenset()
-        for kind, value in _values(text, defanged):
-            key = kind, canonical(kind, value) or value
-            if key not in seen:
-                if len(seen) < REMEMBERED:
-                    seen.add(key)
-                yield FeedRow(line.number, kind, value, warning=_warning(kind, value, defanged))
+        for row in found_in(line):
+            if isinstance(row, FeedRow):
+                key = row.type, canonical(row.type, row.value) or row.value
+                if key not in seen:
+                    if len(seen) < REMEMBERED:
+                        seen.add(key)
+                    yield row
+
+
+def found_in(line: Line) -> Iterator[FeedRow | FeedFault]:
+    """Every value of a line, repeated ones too, and as faults what looks like one and is taken for none."""
+    text = refang(line.text)
+    defanged = _defanged(line.text) if text != line.text else frozenset()
+    for mail in _mails(text):
+        yield FeedFault(line.number, f"{text[slice(*mail)]} is a mail address: its domain is a provider's")
+    for found, kind in _values(text, defanged):
+        if kind is not None:
+            yield FeedRow(line.number, kind, found.text, warning=_warning(kind, found.text, defanged))
+        elif found.type is IndicatorType.DOMAIN_NAME:
+            reason = "ends in no public top-level domain, and does not stand defanged"
+            yield FeedFault(line.number, f"{found.text} {reason}")
 
 
 def _defanged(text: str) -> frozenset[str]:
@@ -74,16 +88,24 @@ def _warning(kind: IndicatorType, value: str, defanged: frozenset[str]) -> str |
     return None
 
 
-def _values(text: str, defanged: frozenset[str]) -> Iterator[tuple[IndicatorType, str]]:
+def _values(text: str, defanged: frozenset[str]) -> Iterator[tuple[Mention, IndicatorType | None]]:
+    """What stands in a text, outside of what was taken, with its type; None: it is taken for none."""
     end = 0
-    mails = [found.span() for found in _MAIL.finditer(text)] if "@" in text else []
+    mails = _mails(text)
     for found in sorted(mentions(text), key=lambda mention: (mention.start, -mention.end)):
-        if found.start < end or any(start <= found.start and found.end <= stop for start, stop in mails):
+        while mails and mails[0][1] <= found.start:
+            mails.popleft()
+        if found.start < end or (mails and mails[0][0] <= found.start and found.end <= mails[0][1]):
             continue
         kind = _kind(found, defanged)
         if kind is not None:
             end = found.end
-            yield kind, found.text
+        yield found, kind
+
+
+def _mails(text: str) -> deque[tuple[int, int]]:
+    """Where mail addresses begin and end."""
+    return deque(found.span() for found in _MAIL.finditer(text)) if "@" in text else deque()
 
 
 def _kind(found: Mention, defanged: frozenset[str]) -> IndicatorType | None:
