@@ -13,8 +13,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from indicia import telemetry
 from indicia.allow import Allowance, Known
 from indicia.detect import detect
+from indicia.errors import InputError
 from indicia.match import ReferenceMatcher, in_force, keys
 from indicia.match.reference import meets
 from indicia.model import (
@@ -28,6 +30,7 @@ from indicia.model import (
     Role,
     TimeNote,
 )
+from indicia.telemetry import Source, records
 from indicia.telemetry.meanings import MEANINGS
 from indicia.telemetry.paths import open_json
 from indicia.telemetry.schema import Schema
@@ -330,3 +333,30 @@ def event_of_value(text: str, time: datetime | None = None) -> Event:
     note = TimeNote.MISSING if time is None else None
     facts = Facts("", time, note, None, ())
     return Event("value", "value", 1, tuple(found.values()), lambda: facts)
+
+
+def read_event(
+    source: Source, schema: str | None = None, line: int | None = None
+) -> tuple[Event, list[Place]]:
+    """The event on a line of a source, or the first one, with its texts. InputError where there is none."""
+    faults: list[str] = []
+
+    def report(what: telemetry.Malformed) -> None:
+        if line in {None, what.line}:
+            faults.append(f"line {what.line}: {what.reason}" if what.line else what.reason)
+
+    for number, event in enumerate(telemetry.events(source, schema=schema, malformed=report)):
+        if line is None or event.line == line:
+            return event, _places(source, event, number)
+    why = f": {faults[0]}" if faults else ""
+    which = f"on line {line}" if line else "in it"
+    raise InputError(f"there is no event {which}{why}", place=source.name)
+
+
+def _places(source: Source, event: Event, number: int) -> list[Place]:
+    """The texts of the record of that number, which is that of the event."""
+    with source.open() as stream:
+        for place, record in enumerate(records.read(stream, lambda _line, _reason: None)):
+            if place == number:
+                return places_of(record.value, telemetry.schemas()[event.schema])
+    return []

@@ -110,7 +110,7 @@ def _chosen(found: Ground, event: Event, indicator: str | None) -> list[Any]:
 
 
 def _subject(what: str, kind: str | None, schema: str | None, line: int | None, at: Time | None) -> Subject:
-    from indicia.explain import event_of_value
+    from indicia.explain import event_of_value, read_event
 
     file = what != "-" and kind != "value" and _is_file(what)
     as_event = kind == "event" or (
@@ -122,7 +122,7 @@ def _subject(what: str, kind: str | None, schema: str | None, line: int | None, 
         return Subject(event_of_value(what, at.moment if at else datetime.now(UTC)), ())
     if at:
         raise click.UsageError("--at goes with a value; an event has its own time")
-    return _read(_source(what, file=file), schema, line)
+    return Subject(*read_event(_source(what, file=file), schema, line))
 
 
 def _is_file(what: str) -> bool:
@@ -142,37 +142,6 @@ def _source(what: str, *, file: bool) -> Source:
     if what == "-":
         return telemetry.Source("-", held=sys.stdin.buffer.read(LIMIT))
     return telemetry.Source("argument", held=what.encode("utf-8", "surrogateescape"))
-
-
-def _read(source: Source, schema: str | None, line: int | None) -> Subject:
-    """The event on the line, or the first one. Raises InputError."""
-    from indicia import telemetry
-    from indicia.errors import InputError
-
-    faults: list[str] = []
-
-    def report(what: telemetry.Malformed) -> None:
-        if line in {None, what.line}:
-            faults.append(f"line {what.line}: {what.reason}" if what.line else what.reason)
-
-    for number, event in enumerate(telemetry.events(source, schema=schema, malformed=report)):
-        if line is None or event.line == line:
-            return Subject(event, _places(source, event, number))
-    why = f": {faults[0]}" if faults else ""
-    which = f"on line {line}" if line else "in it"
-    raise InputError(f"there is no event {which}{why}", place=source.name)
-
-
-def _places(source: Source, event: Event, number: int) -> list[Place]:
-    """The texts of the record of that number, which is that of the event."""
-    from indicia.explain import places_of
-    from indicia.telemetry import records, schemas
-
-    with source.open() as stream:
-        for place, record in enumerate(records.read(stream, lambda _line, _reason: None)):
-            if place == number:
-                return places_of(record.value, schemas()[event.schema])
-    return []
 
 
 # What is shown

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from indicia.store import TenantStore
 
 COLUMNS = ("id", "type", "value", "function", "enabled", "valid from", "expires at", "source", "definition")
-EXPORTED = (
-    "type", "value", "function", "source", "valid_from", "expires_at", "enabled", "definition", "title",
-    "severity", "category", "definition_uid", "group_by", "window_seconds",
-)  # fmt: skip
-"""Columns of an export, as the csv and ndjson formats of feeds read them."""
 PAGE = 5000
 """Indicators that an export reads at a time."""
 
@@ -218,6 +213,7 @@ def export(
     """
     from indicia.cli.access import SaveFile
     from indicia.cli.outputs import rows_writer
+    from indicia.feeds.rows import EXPORTED, exported
 
     count = 0
     with session.tenant(tenant) as own:
@@ -226,7 +222,7 @@ def export(
         with SaveFile(save, overwrite=overwrite) as file, file.stream() as stream:
             write = rows_writer(output, stream, EXPORTED)
             for one in _every(own, definition):
-                write(_exported(one))
+                write(exported(one))
                 count += 1
     if str(save) != "-":
         shown = {"exported": count, "saved": str(save)}
@@ -242,23 +238,3 @@ def _every(own: TenantStore, definition: int | None) -> Iterator[Indicator]:
     while found := own.indicators(after=after, limit=PAGE, definition_id=definition):
         yield from found
         after = found[-1].id
-
-
-def _exported(one: Indicator) -> tuple[object, ...]:
-    owner = one.definition
-    return (
-        one.type,
-        one.value,
-        one.function,
-        one.source,
-        one.valid_from,
-        one.expires_at,
-        one.enabled,
-        owner.name,
-        owner.title,
-        owner.severity,
-        owner.category,
-        owner.uid,
-        owner.group_by,
-        owner.window_seconds,
-    )

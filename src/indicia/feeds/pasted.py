@@ -1,8 +1,9 @@
 """What somebody pastes, before anything is stored: a list, a table, a mail, a report, all of it as one text.
 
 The text is read as a file of the same content would be (`feeds.guess`), so a table keeps its columns and a
-report is searched. Each indicator is given once, with the function that is suggested, where it stood, and what
-its author should know; what could not be used is given with the reason. Time is bounded by SECONDS, memory by LIMIT.
+report is searched. Each indicator is given once, with the function that is suggested, where it stood, and
+what its author should know; what could not be used is given with the reason. Time is bounded by SECONDS,
+memory by LIMIT.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def read(text: str, source: str | None = None) -> Reading:
 
 
 def _in_pieces(whole: list[str]) -> Iterator[FeedRow | FeedFault | None]:
-    """The rows of a free text, None between two pieces: what takes time is one piece, however long a line is."""
+    """The rows of a free text, None between two pieces: no line takes long before the clock is seen."""
     for number, line in enumerate(whole, 1):
         for piece in _pieces(line):
             yield from plain_text.found_in(Line(number, piece))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from indicia.model import Category, DetectionFunction, IndicatorType, Severity
+from indicia.model import Category, DetectionFunction, Indicator, IndicatorType, Severity
 from indicia.odata import literals
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -49,6 +49,46 @@ DEFINITION_COLUMNS = (
     "window_seconds",
 )
 """`definition` is its name."""
+
+EXPORTED = (
+    "type",
+    "value",
+    "function",
+    "source",
+    "valid_from",
+    "expires_at",
+    "enabled",
+    "definition",
+    "title",
+    "severity",
+    "category",
+    "definition_uid",
+    "group_by",
+    "window_seconds",
+)
+"""Columns of an export, as the csv and ndjson formats read them."""
+
+
+def exported(one: Indicator) -> tuple[object, ...]:
+    """An indicator under those columns."""
+    owner = one.definition
+    return (
+        one.type,
+        one.value,
+        one.function,
+        one.source,
+        one.valid_from,
+        one.expires_at,
+        one.enabled,
+        owner.name,
+        owner.title,
+        owner.severity,
+        owner.category,
+        owner.uid,
+        owner.group_by,
+        owner.window_seconds,
+    )
+
 
 _TYPES: dict[str, IndicatorType] = {
     "md5": IndicatorType.MD5,

@@ -231,7 +231,7 @@ class Scans:
         try:
             with (folder / "upload").open("wb") as file:
                 size = self._copy(content, file, limit)
-            asked = Asked(_named(name), size, by, datetime.now(UTC), record, self._alerts_per_hour)
+            asked = Asked(named(name), size, by, datetime.now(UTC), record, self._alerts_per_hour)
             return self._start(Scan(folder.name, folder, asked, State(total=size)), tenant)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -307,7 +307,7 @@ class Scans:
     def _start(self, scan: Scan, tenant: str) -> Scan:
         """Its process, which holds the lock from its first moment on."""
         with (scan.folder / "lock").open("ab") as lock:
-            _take(lock)
+            take(lock)
             for name in ("cancel", "found.ndjson"):
                 (scan.folder / name).unlink(missing_ok=True)
             write(scan.folder / "asked.json", scan.asked)
@@ -321,11 +321,11 @@ class Scans:
                 pass_fds=[lock.fileno()],
             )
         # It ends when this end of the pipe is closed, which is when the service goes away.
-        threading.Thread(target=_reap, args=(process,), name="scan", daemon=True).start()
+        threading.Thread(target=reap, args=(process,), name="scan", daemon=True).start()
         return scan
 
 
-def _take(lock: IO[bytes]) -> None:
+def take(lock: IO[bytes]) -> None:
     """Hold the lock, once a process that has said its last word has let go. InputError for one that runs."""
     end = time.monotonic() + PATIENCE
     while True:
@@ -339,7 +339,8 @@ def _take(lock: IO[bytes]) -> None:
             return
 
 
-def _reap(process: subprocess.Popen[bytes]) -> None:
+def reap(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process, and let go of it."""
     process.wait()
     if process.stdin is not None:
         process.stdin.close()
@@ -362,7 +363,7 @@ def _read(folder: Path) -> Scan | None:
     try:
         asked = asked_of(folder)
         # Asked before the state is read: a process writes its last word and then lets go.
-        alive = _is_held(folder / "lock")
+        alive = is_held(folder / "lock")
         state = msgspec.json.decode((folder / "state.json").read_bytes(), type=State)
     except (OSError, msgspec.MsgspecError):
         return None
@@ -371,7 +372,7 @@ def _read(folder: Path) -> Scan | None:
     return Scan(folder.name, folder, asked, state)
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Whether a process holds the lock."""
     if not path.exists():
         return False
@@ -383,7 +384,7 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
     """A file's name without folders and what steers a terminal; detections name the file so."""
     last = re.split(r"[/\\]", name)[-1]
     clean = _UNSEEN.sub("_", last.encode("utf-8", "replace").decode())[:NAME_LIMIT].strip()

@@ -13,7 +13,7 @@ from indicia.live.following import Followings
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web.grants import Grants
-from indicia.web.portal import account, alert, alerts, dashboard, members, scan, sign_on, signing
+from indicia.web.portal import account, alert, alerts, dashboard, intel, members, scan, sign_on, signing
 from indicia.web.portal import settings as settings_pages
 from indicia.web.portal.door import Door
 from indicia.web.portal.pages import Page
@@ -27,6 +27,7 @@ PAGES: tuple[Page, ...] = (
     *signing.PAGES,
     *account.PAGES,
     *members.PAGES,
+    *intel.PAGES,
     *settings_pages.PAGES,
     *alerts.PAGES,
     *alert.PAGES,
