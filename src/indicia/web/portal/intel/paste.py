@@ -125,7 +125,8 @@ def store(visit: Visit) -> Response:
     except InputError as error:
         return _page(visit, error, rows=_sent(visit, faults))
     if faults:
-        return _page(visit, rows=_sent(visit, faults))
+        wrong = InvalidValue("nothing was stored: see what is wrong beside the rows", target="rows")
+        return _page(visit, wrong, rows=_sent(visit, faults))
     new = [Upload(one, lambda _before: {}) for one in made]
     outcomes = visit.tenant.upload_indicators(new, visit.person.name, upsert=True, whole=True)
     created = sum(getattr(one, "created", False) for one in outcomes)
@@ -199,10 +200,9 @@ def _page(
     reading: pasted.Reading | None = None,
     rows: Sequence[Offered] = (),
 ) -> Response:
-    wrong = any(row.fault for row in rows)
     return visit.page(
         "paste.html",
-        fault.status if fault else 400 if wrong else 200,
+        fault.status if fault else 200,
         fault=fault,
         reading=reading,
         rows=rows,
