@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from indicia.live.following import Followings
 from indicia.model import DetectionFunction, Indicator, IndicatorType
 from indicia.store import Store, TenantStore
-from service import DEFINITION, Access, Process, add_access, running
+from service import DEFINITION, Access, Process, add_access, family, running
 
 TIME = "2024-03-12T08:53:07Z"
 
@@ -173,10 +173,9 @@ def batches(service: Process, one: requests.Session, two: requests.Session, mega
 
 
 def seconds_of(pid: int) -> float:
-    """Processor time of a process and its children that live."""
+    """Processor time of a process and those below it that live."""
     ticks = 0
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for one in (pid, *children):
+    for one in family(pid):
         found = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
         ticks += int(found[11]) + int(found[12])
     return ticks / os.sysconf("SC_CLK_TCK")

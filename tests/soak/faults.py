@@ -93,7 +93,11 @@ class Surroundings:
     def kill_worker(self) -> None:
         """One of them; the parent replaces it."""
         self.kills += 1
-        self.served.kill_worker(self.dice.randrange(2))
+        self.served.kill_one(False, self.dice.randrange(2))
+
+    def kill_matcher(self) -> None:
+        """A process that matches; what it was at is tried once more by another one."""
+        self.served.kill_one(True, self.dice.randrange(8))
 
     def kill_service(self) -> None:
         """All of it, and started again by whoever looks after services."""
@@ -176,6 +180,7 @@ def _clock(offset: int, name: str) -> Fault:
 
 FAULTS: tuple[Fault, ...] = (
     Fault("kill -9 of a worker", Surroundings.kill_worker, _nothing, (0.0, 0.0), 0.0, group=KILL),
+    Fault("kill -9 of a matcher", Surroundings.kill_matcher, _nothing, (0.0, 0.0), 0.0, group=KILL),
     Fault("kill -9 of the service", Surroundings.kill_service, _nothing, (0.0, 0.0), 0.0, group=KILL),
     Fault(
         "disk full",

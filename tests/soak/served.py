@@ -112,12 +112,14 @@ class Served:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
-    def kill_worker(self, number: int) -> None:
-        """SIGKILL to one of its workers."""
-        workers = self.pids()[1:]
-        if workers:
+    def kill_one(self, matchers: bool, number: int) -> None:
+        """SIGKILL to one of its workers, or of the processes that match for them."""
+        assert self.process is not None
+        workers = _children(self.process.pid)
+        chosen = [one for worker in workers for one in _children(worker)] if matchers else workers
+        if chosen:
             with suppress(ProcessLookupError):
-                os.kill(workers[number % len(workers)], signal.SIGKILL)
+                os.kill(chosen[number % len(chosen)], signal.SIGKILL)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -126,20 +128,18 @@ class Served:
         self.process.terminate()
         return self.process.wait(90)
 
-    def pids(self) -> list[int]:
-        """The parent, then its workers."""
-        assert self.process is not None
-        parent = self.process.pid
-        with suppress(OSError):
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-            return [parent, *map(int, children)]
-        return [parent]
-
     def limit(self, size: int) -> None:
-        """Let none of its processes write a file beyond a size, in bytes."""
-        for pid in self.pids():
+        """Let none of its processes write a file beyond a size, in bytes; those that match write none."""
+        assert self.process is not None
+        for pid in (self.process.pid, *_children(self.process.pid)):
             with suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, NOT_LIMITED))
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return []
 
 
 @dataclass
