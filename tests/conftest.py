@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from administered import alex, tenant
 from browser import _served, portal
 from service import Access, Client, Local, add_access, local
 
 ROOT = Path(__file__).resolve().parent.parent
-__all__ = ["_served", "portal"]
+__all__ = ["_served", "alex", "portal", "tenant"]
 LOOPBACK = ("127.", "::1", "localhost")
 
 # The same examples in each run, so that a change is judged by what it changes; to look for what nobody has
