@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 from sqlalchemy import event
 
-from indicia import store as package
 from indicia.allow import AllowEntry, AllowKind, AllowList
 from indicia.errors import NotFound
 from indicia.messages import Delivery, Message, Outcome, Output
@@ -22,6 +19,7 @@ from indicia.model import (
     Actor,
     Alert,
     AlertStatus,
+    Detection,
     Indicator,
     IndicatorType,
     SuppressAlert,
@@ -50,52 +48,16 @@ from indicia.store.allow import AllowLists
 from indicia.store.catalogue import Catalogue, Chosen
 from indicia.store.many import DELETES, Many
 from indicia.store.members import Members
+from indicia.store.queue import AlertFilter, Queue, Sort
 from indicia.store.retention import Retention
-from indicia.store.scope import Scope
 from indicia.store.trail import Trail, Wanted
 from stored import add, definition, detection, everything, indicator, sound, url
 
-FOLDER = Path(package.__file__).parent
-BUILDERS = {
-    "select",
-    "insert",
-    "update",
-    "delete",
-    "text",
-    "union",
-    "union_all",
-    "exists",
-    "table",
-    "lambda_stmt",
-}
-"""What makes a statement."""
-RUNNERS = {
-    "execute",
-    "exec_driver_sql",
-    "scalar",
-    "scalars",
-    "executemany",
-    "executescript",
-    "driver_connection",
-}
-"""What runs one."""
-BUILDING = {"scope.py", "directory.py", "people.py"}
-"""Where statements may be made: with the tenant, to find the tenant, and about people, who have several."""
-RUNNING = BUILDING | {"engine.py", "migrate.py", "inspection.py"}
-"""Where they may run; the last three read versions and set pragmas."""
-MODULES = {
-    ("tenant.py", "definitions"),
-    ("tenant.py", "indicators"),
-    ("imports.py", "indicators"),
-    ("uploads.py", "indicators"),
-    ("tenant.py", "suppressions"),
-    ("scope.py", "self"),
-}
-"""Where these names are modules of the store, not tables."""
 LATER = timedelta(days=1)
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 PARTS = (
+    ("queue", Queue),
     ("access", Access),
     ("allow_lists", AllowLists),
     ("catalogue", Catalogue),
@@ -110,117 +72,6 @@ PARTS = (
 RESOLVED = {"status": AlertStatus.RESOLVED}
 KNOWN = AllowEntry(AllowKind.STRING, "host-9.example", IndicatorType.DOMAIN_NAME)
 OTHER = AllowEntry(AllowKind.HOSTNAME, "host-10.example")
-
-
-# The sources
-
-
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Every module of the store but the migrations."""
-    for path in sorted(FOLDER.glob("*.py")):
-        yield path.name, ast.parse(path.read_text("utf-8"))
-
-
-def test_statements_are_made_in_one_place() -> None:
-    strange = [
-        f"{name}: {alias.name}"
-        for name, module in modules()
-        if name not in BUILDING
-        for node in ast.walk(module)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy")
-        for alias in node.names
-        if alias.name in BUILDERS
-    ]
-    assert not strange, f"only Scope makes statements: {strange}"
-    whole = [
-        name
-        for name, module in modules()
-        for node in ast.walk(module)
-        if isinstance(node, ast.Import) and any(alias.name.startswith("sqlalchemy") for alias in node.names)
-    ]
-    assert not whole, f"what is used of sqlalchemy is named, so that this test sees it: {whole}"
-
-
-def called(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Every method that is called: of what, and its name."""
-    for node in ast.walk(module):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            yield ast.unparse(node.func.value), node.func.attr
-
-
-def test_statements_run_in_one_place() -> None:
-    strange = [
-        f"{name}: {owner}.{method}"
-        for name, module in modules()
-        if name not in RUNNING
-        for owner, method in called(module)
-        if method in RUNNERS
-    ]
-    assert not strange, f"only Scope runs statements: {strange}"
-
-
-def test_no_table_makes_its_own_statements() -> None:
-    strange = [
-        f"{name}: {owner}.{method}"
-        for name, module in modules()
-        for owner, method in called(module)
-        if method in {"select", "insert", "update", "delete"}
-        and owner not in {"scope", "self.scope", "self._scope"}
-        and (name, owner) not in MODULES
-    ]
-    assert not strange, f"table.select() and the like pass by the scope: {strange}"
-
-
-def test_every_table_is_a_tenants_or_says_why_not() -> None:
-    others = {table.name for table in tables.METADATA.tables.values()} - {t.name for t in tables.OF_TENANTS}
-    assert others == {"tenants", "signing_keys", "people"}
-
-
-def test_a_reference_between_tables_of_tenants_holds_the_tenant() -> None:
-    loose = [
-        f"{table.name}: {rule.column_keys}"
-        for table in tables.OF_TENANTS
-        for rule in table.foreign_key_constraints
-        if rule.referred_table in tables.OF_TENANTS and "tenant_id" not in rule.column_keys
-    ]
-    assert not loose
-
-
-def test_a_scope_refuses_what_is_nobodys(tmp_path: Path) -> None:
-    with Store.open(url(tmp_path / "indicia.db")) as store, store._database.writing() as connection:
-        scope = Scope(connection, 1)
-        for call in (
-            lambda: scope.select(tables.tenants),
-            lambda: scope.update(tables.signing_keys, kid="x"),
-            lambda: scope.delete(tables.tenants),
-            lambda: scope.insert(tables.tenants, name="x"),
-            lambda: scope.insert_many(tables.tenants, ("name",), [("x",)]),
-        ):
-            with pytest.raises(TypeError, match="is not a table of tenants"):
-                call()
-        with pytest.raises(TypeError, match="stays with its tenant"):
-            scope.update(tables.definitions, tenant_id=2)
-
-
-def test_the_database_refuses_a_row_of_two_tenants(tmp_path: Path) -> None:
-    path = tmp_path / "indicia.db"
-    with Store.open(url(path)) as store:
-        one, two = (store.tenant(store.add_tenant(name).uid) for name in ("one", "two"))
-        owner = add(one, 1)
-        with store._database.writing() as connection:
-            scope = Scope(connection, two.tenant.id)
-            with pytest.raises(sqlalchemy.exc.IntegrityError):
-                scope.insert(tables.imports, key="k", definition_id=owner.id, **NOTHING)
-
-
-NOTHING: dict[str, Any] = {
-    "position": 0,
-    "added": 0,
-    "known": 0,
-    "finished": False,
-    "started_at": 0,
-    "last_modified_at": 0,
-}
 
 
 # The SQL, and every method
@@ -272,7 +123,8 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     """One of everything."""
     owner = add(tenant, 2)
     found = tenant.indicators()[0]
-    (alert,) = tenant.record([detection(found, tenant.uid)]).opened
+    met = replace(detection(found, tenant.uid), event_text=tenant.uid)
+    (alert,) = tenant.record([met]).opened
     for _ in tenant.import_indicators(owner.id, [indicator(owner, 8)], "x", key="k"):
         pass
     client = tenant.add_application("app", ["role"]).client_id
@@ -310,6 +162,14 @@ def two(tmp_path: Path) -> Iterator[Two]:
 def imported(two: Two) -> list[Any]:
     states = two.mine.import_indicators(two.definition_id, [two.found], "x", key="k")
     return list(states)
+
+
+EVERY = AlertFilter(machine="host-7", value="host-0.example", text="lantern")
+
+
+def of(two: Two) -> Detection:
+    """The detection of the other's alert."""
+    return two.theirs.detections(two.alert.id)[0][1]
 
 
 def inside(two: Two) -> Within:
@@ -410,6 +270,12 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "allow_lists.delete_entries": lambda two: two.mine.allow_lists.delete_entries(two.list_id, "x"),
     "allow_lists.delete": lambda two: two.mine.allow_lists.delete(two.theirs.uid),
     "allow_lists.preview": lambda two: two.mine.allow_lists.preview(two.theirs.uid, 30),
+    "queue.several": lambda two: two.mine.queue.several([two.alert.number]),
+    "queue.hours": lambda two: two.mine.queue.hours(two.alert).counts,
+    "queue.detections": lambda two: two.mine.queue.detections(two.alert),
+    "queue.detection": lambda two: two.mine.queue.detection(two.alert, of(two).number),
+    "queue.event": lambda two: two.mine.queue.event(of(two)),
+    "queue.change": lambda two: two.mine.queue.change({two.alert.number: None}, RESOLVED, "x").changed,
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
     "outbox.settle": lambda two: two.mine.outbox.settle(two.output_id, said(two), AHEAD),
     "outbox.replay": lambda two: two.mine.outbox.replay("one", "x", message_id=two.message.id),
@@ -482,6 +348,13 @@ OWN: dict[str, Callable[[Two], object]] = {
     "members.has_administrator": lambda two: two.mine.members.has_administrator(),
     "members.invite": lambda two: two.mine.members.invite("new", Role.READER, "x", LATER),
     "members.links": lambda two: two.mine.members.links(),
+    "queue.page": lambda two: [two.mine.queue.page(EVERY, sort) for sort in Sort],
+    "queue.count": lambda two: two.mine.queue.count(EVERY, 10),
+    "queue.newer": lambda two: two.mine.queue.newer(EVERY, 0, 10),
+    "queue.newest": lambda two: two.mine.queue.newest(),
+    "queue.related": lambda two: two.mine.queue.related(two.mine.alerts()[0]),
+    "queue.event": lambda two: two.mine.queue.event(two.mine.detections()[0][1]),
+    "queue.silencing": lambda two: two.mine.queue.silencing(two.mine.alerts()[0]),
     "allow_lists.all": lambda two: two.mine.allow_lists.all(),
     "allow_lists.add": lambda two: two.mine.allow_lists.add(AllowList("new"), "x"),
     "allow_lists.put": lambda two: two.mine.allow_lists.put(AllowList("known"), [KNOWN], "x"),
