@@ -25,11 +25,6 @@ OF_AN_ADDRESS = 100
 REFUSED = "Name or password is wrong."
 
 
-def home(guest: Guest) -> Response:
-    """GET /portal/, where no page has that path."""
-    return guest.go("/portal/account")
-
-
 def sign_in_page(guest: Guest) -> Response:
     """GET /portal/sign-in"""
     return _sign_in_form(guest, local(guest.query("next", HOME)))
@@ -202,7 +197,6 @@ def _link_form(guest: Guest, link: Link, status: int, fault: str, name: str, pla
 
 
 OPEN_PAGES: tuple[OpenPage, ...] = (
-    OpenPage("GET", HOME, home),
     OpenPage("GET", "/portal/sign-in", sign_in_page),
     OpenPage("POST", "/portal/sign-in", sign_in),
     OpenPage("GET", "/portal/link/{token}", link_page),
