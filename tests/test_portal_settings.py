@@ -164,6 +164,20 @@ def test_a_list_with_hostile_texts_is_shown_harmless(tenant: TenantStore, alex: 
     assert 'id="field-name-fault"' in html(changed)
 
 
+def test_long_lists_are_shown_in_pages(tenant: TenantStore, alex: Visiting) -> None:
+    for number in range(55):
+        tenant.allow_lists.put(AllowList(f"list {number:02}"), [], "x")
+        tenant.add_application(f"app {number:02}", ["Ti.Read"])
+    for path, word in ((LISTS, "list"), (APPLICATIONS, "app")):
+        first = alex.get(path)
+        assert html(first).count(f">{word} ") == 50
+        following = re.search(r'href="([^"]*after=[^"]+)"', html(first))
+        assert following
+        assert re.findall(rf">({word} \d+)<", html(alex.get(following[1])))[0] == f"{word} 50"
+        assert html(alex.get(following[1])).count(f">{word} ") == 5
+        assert f">{word} 00<" in html(alex.get(f"{path}?after=nobody"))
+
+
 # Outputs
 
 

@@ -13,14 +13,13 @@ from indicia.errors import InputError, InvalidValue
 from indicia.feeds import warning_lists
 from indicia.feeds.warning_lists import WarningList
 from indicia.model import DetectionFunction, IndicatorType
-from indicia.store.allow import MOST_LISTS
 from indicia.telemetry.sources import Source
 from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.settings import slices
 from indicia.web.portal.settings.given import Given
 from indicia.web.portal.visit import Visit
 
 LISTS = "/portal/settings/allow-lists"
-AT_ONCE = 50
 FAULTS = 50
 """Entries that cannot be used which the page names; the rest is counted."""
 NAMED = 25
@@ -60,11 +59,13 @@ def the_list(visit: Visit, fault: InputError | None = None, brought: Brought | N
         checked = _check(visit)
     except InvalidValue as error:
         wrong = error.message
+    found = slices.behind(visit.tenant.allow_lists.all(), lambda one: one.id, visit.query("after"))
     return visit.page(
         "allow-lists.html",
         fault.status if fault else 400 if wrong else 200,
-        lists=visit.tenant.allow_lists.all(),
-        most=MOST_LISTS,
+        lists=found.rows,
+        next=f"{LISTS}?after={found.mark}" if found.mark else None,
+        first=LISTS if visit.query("after") else None,
         kinds=KINDS,
         types=[str(one) for one in IndicatorType],
         checked=checked,
@@ -184,7 +185,7 @@ def _show(
         raise InvalidValue(f"has at most {VALUE_LIMIT:,} characters", target="q")
     if not (after.isascii() and after.isdecimal() and len(after) < 19):
         raise InvalidValue("is no place in the list; begin again without it", target="after")
-    hits = visit.tenant.allow_lists.search(found.id, text, after=int(after), limit=AT_ONCE)
+    hits = visit.tenant.allow_lists.search(found.id, text, after=int(after), limit=slices.AT_ONCE)
     here, query = _path(found), {"q": text} if text else {}
     return visit.page(
         "allow-list.html",

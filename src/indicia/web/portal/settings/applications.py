@@ -20,6 +20,7 @@ from indicia.model import REASON_LIMIT
 from indicia.store import Application
 from indicia.web import access, snippets
 from indicia.web.portal.pages import Page, Role
+from indicia.web.portal.settings import slices
 from indicia.web.portal.settings.given import Given
 from indicia.web.portal.visit import Visit
 from indicia.web.token import v1_answer
@@ -66,10 +67,13 @@ def _chosen(visit: Visit) -> tuple[str, ...]:
 
 def the_list(visit: Visit, fault: InputError | None = None) -> Response:
     """GET /portal/settings/applications"""
+    found = slices.behind(visit.tenant.applications(), lambda one: one.client_id, visit.query("after"))
     return visit.page(
         "applications.html",
         200 if fault is None else fault.status,
-        applications=visit.tenant.applications(),
+        applications=found.rows,
+        next=f"{APPLICATIONS}?after={found.mark}" if found.mark else None,
+        first=APPLICATIONS if visit.query("after") else None,
         roles=ROLES,
         ticked=visit.form.many("roles") if fault else roles.DEFAULT,
         given=Given(visit.form),
