@@ -16,7 +16,7 @@ import shell as shells
 from indicia import feeds
 from indicia.cli import imports
 from indicia.cli.failure import USAGE
-from indicia.cli.indicators import EXPORTED
+from indicia.feeds.rows import EXPORTED
 from shell import Ran, Shell
 
 LIST = "evil.example\nworse.example\n203.0.113.7\n"

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -217,7 +218,7 @@ def stocked(service: Local) -> TenantStore:
     tenant = service.store.tenant(service.store.add_tenant("stocked").uid)
     owner, other = add(tenant, 60), add(tenant, name="other")
     now = datetime.now(UTC)
-    kinds = [
+    kinds: list[tuple[IndicatorType, str, dict[str, Any]]] = [
         (IndicatorType.URL, "http://evil.example/a", {}),
         (IndicatorType.URL, "evil.example/b", {}),
         (IndicatorType.IP_ADDRESS, "2001:db8::1", {"enabled": False}),

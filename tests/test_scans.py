@@ -304,7 +304,7 @@ def test_what_cannot_be_taken_leaves_nothing(
     ],
 )
 def test_a_file_may_have_any_name(given: str, kept: str) -> None:
-    assert scans._named(given) == kept
+    assert scans.named(given) == kept
 
 
 ATTACKS = {
