@@ -65,7 +65,7 @@ class Bench:
     def gone(self, scan: Scan) -> None:
         """Wait until its process has ended."""
         end = time.monotonic() + 20
-        while scans._is_held(scan.folder / "lock") and time.monotonic() < end:
+        while scans.is_held(scan.folder / "lock") and time.monotonic() < end:
             time.sleep(0.02)
 
 
