@@ -1,6 +1,6 @@
 """From a write to an event that meets it, at a million indicators; and events by HTTP.
 
-    .venv/bin/python bench/live.py [--indicators 1000000] [--writes 100] [--megabytes 64]
+    .venv/bin/python bench/live.py [--indicators 1000000] [--writes 100] [--megabytes 64] [--matchers 1]
 
 A service of two workers on loopback, with TLS as users have it. Measured: the import, making the base, a
 write until it is in force (`Prefer: wait`), until the detection of an event that is sent right after it is
@@ -43,9 +43,11 @@ def main() -> int:
     arguments.add_argument("--indicators", type=int, default=1_000_000)
     arguments.add_argument("--writes", type=int, default=100)
     arguments.add_argument("--megabytes", type=int, default=64)
+    arguments.add_argument("--matchers", type=int, default=1)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="indicia-bench-") as folder:
         home = Path(folder)
+        (home / "config.toml").write_text(f"matchers = {given.matchers}\n")
         database = f"sqlite:///{home / 'indicia.db'}"
         with Store.open(database) as store:
             access = add_access(store, "bench")

@@ -136,9 +136,9 @@ def _with_time(outcome: Outcome, block: bytes, task: Task) -> Outcome:
 
 def last_line(lines: bytes) -> bytes:
     """The last one that holds something; nothing where it is too long."""
-    end = len(lines.rstrip())
-    line = lines[lines.rfind(b"\n", 0, end) + 1 : end]
-    return line if len(line) <= LONGEST else b""
+    tail = lines[-LONGEST:].rstrip()
+    start = tail.rfind(b"\n") + 1
+    return tail[start:] if start or len(lines) <= LONGEST else b""
 
 
 def time_of(source: Source) -> datetime | None:

@@ -199,6 +199,11 @@ class Followings:
     def _maker(self, tenant: TenantStore) -> Callable[[], bool]:
         return lambda: compiled.make_apart(self._url, tenant, self._folder)
 
+    @property
+    def all(self) -> list[Following]:
+        """Those that are loaded."""
+        return list(self._found.values())
+
     def preload(self) -> None:
         """Load those that have a base on the disk, so that their first events need not wait."""
         while not self.loaded.is_set() and not self._stopped.is_set():

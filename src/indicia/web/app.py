@@ -84,6 +84,12 @@ def _matchers(settings: Settings) -> int:
     return settings.matchers
 
 
+def preload(application: Starlette) -> None:
+    """Load the indexes that are on the disk, and have a matcher ready for the first events that meet them."""
+    application.state.live.preload()
+    application.state.events.warm()
+
+
 def close(application: Starlette) -> None:
     """Finish what was begun, and stop what runs beside requests."""
     application.state.events.close()

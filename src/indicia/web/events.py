@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Protocol
 
@@ -22,7 +23,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from indicia.auth.roles import EVENT_WRITERS, READERS
-from indicia.errors import InvalidValue, NotFound, WrongMediaType
+from indicia.errors import InvalidValue, MatchingFailed, NotFound, WrongMediaType
+from indicia.live.blocks import Task
 from indicia.live.following import Followings
 from indicia.live.intake import BLOCK, NUMBERS, Intake, Meet, Taken, meet_here
 from indicia.live.matchers import Matchers
@@ -163,6 +165,12 @@ class Events:
     def intake(self, caller: Caller, source: str, form: Form = Form.JSON, numbers: int = NUMBERS) -> Intake:
         """Where the events of a request go; the first time of a tenant its index is loaded."""
         return Intake(self._live.of(caller.tenant), source, form, numbers=numbers, meet=self._meet)
+
+    def warm(self) -> None:
+        """Have a process start, and see the indexes that are loaded."""
+        for live in self._live.all:
+            with suppress(MatchingFailed):
+                self._meet(b"{}\n", live.view, Task("", live.tenant.uid))
 
     def took(self, taken: Taken) -> None:
         """Count what came of a request, however it ended."""

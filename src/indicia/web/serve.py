@@ -94,8 +94,7 @@ def attend(
         signal.signal(signal.SIGINT, signal.SIG_IGN if crew.board.workers > 1 else server.handle_exit)
     if crew.number == 0:
         Scans(settings.home, settings.database_url, settings.alerts_per_hour).tidy()
-    live = application.state.live
-    threading.Thread(target=live.preload, name="preload", daemon=True).start()
+    threading.Thread(target=app.preload, args=(application,), name="preload", daemon=True).start()
     try:
         # One worker of a service is enough for it.
         with _beside(store, settings.home) if crew.number == 0 else nullcontext():
