@@ -14,7 +14,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from indicia.auth import passwords, secrets
-from indicia.errors import InvalidValue
+from indicia.errors import InputError, InvalidValue
 from indicia.model import Actor
 from indicia.store import Role, TenantStore
 from indicia.web.portal import forms
@@ -279,6 +279,8 @@ def test_without_tls_cookies_have_no_prefix(tmp_path: Path) -> None:
     with local(tmp_path, tls=False, public_url="https://indicia.example/") as proxied:
         (line,) = proxied.request("GET", "/portal/sign-in").cookies
         assert line.startswith("__Host-entry=")
+    with pytest.raises(InputError, match="must be a URL"), local(tmp_path, public_url="indicia.example"):
+        pass
 
 
 def test_a_session_that_was_planted_is_not_used(service: Local, tenant: TenantStore) -> None:
@@ -318,6 +320,9 @@ def test_sessions_end(hasty: Local) -> None:
     assert is_in(who), "it was used a moment ago"
     aged(hasty, "seen_at", 610)
     assert not is_in(who)
+    who.sign_in(who.name)
+    page = who.get("/portal/account").body.decode()
+    assert len(re.findall(r"/portal/account/sessions/\d+", page)) == 1, "what is over is not listed"
     busy = visiting(hasty, "contoso")
     aged(hasty, "expires_at", 3599)
     assert is_in(busy)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
 from indicia.auth import passwords
 from indicia.errors import IndiciaError, InvalidValue, NotFound
+from indicia.store import Session
 from indicia.web.portal import signing, tokens
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import HOME, THEMES, Visit, local
@@ -81,12 +84,18 @@ def _page(visit: Visit, status: int = 200, fault: str = "", place: str = "") -> 
     return visit.page(
         "account.html",
         status,
-        sessions=[(one, browser_of(one.agent)) for one in people.sessions(visit.person.uid)],
+        sessions=alive(visit, people.sessions(visit.person.uid)),
         here=visit.session.id,
         fault=fault,
         place=place,
         shortest=passwords.SHORTEST,
     )
+
+
+def alive(visit: Visit, found: Sequence[Session]) -> list[tuple[Session, str]]:
+    """Those that were used of late, with what their browsers are; others let nobody in any more."""
+    since = datetime.now(UTC) - visit.settings.session_idle
+    return [(one, browser_of(one.agent)) for one in found if one.seen_at > since]
 
 
 _BROWSERS = (

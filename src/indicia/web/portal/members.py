@@ -11,7 +11,7 @@ from starlette.responses import Response
 from indicia.errors import Forbidden, IndiciaError, InvalidValue
 from indicia.store import Member
 from indicia.web.portal import tokens
-from indicia.web.portal.account import browser_of
+from indicia.web.portal.account import alive
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit
 
@@ -157,7 +157,7 @@ def _member_page(
         "member.html",
         fault.status if fault else status,
         member=visit.tenant.members.one(uid),
-        sessions=[(one, browser_of(one.agent)) for one in visit.tenant.members.sessions(uid)[:ROWS]],
+        sessions=alive(visit, visit.tenant.members.sessions(uid)[:ROWS]),
         roles=_ROLES,
         fault=fault,
         link=link,
