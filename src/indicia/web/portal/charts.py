@@ -127,9 +127,9 @@ def _column(column: Column, at: int, many: int, series: Sequence[Series], top: i
 
 
 def _rect(kind: str, left: float, top: float, width: float, height: float) -> Markup:
-    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
-        kind, *(f"{number:.2f}".rstrip("0").rstrip(".") for number in (left, top, width, height))
-    )
+    # There are hundreds of them, and Markup.format takes ten times as long.
+    size = f'x="{left:.5g}" y="{top:.5g}" width="{width:.5g}" height="{height:.5g}"'
+    return Markup(f'<rect class="{escape(kind)}" {size}/>')  # noqa: S704 - the rest is numbers
 
 
 def _grid() -> Markup:
