@@ -107,7 +107,7 @@ def _page(
         "done": done,
         "after": after,
         "back": asked.url(INDICATORS),
-        "said": _said(done, wanted),
+        "told": _said(done, wanted),
         "total": visit.tenant.counts().indicators,
         "first": sure and visit.form.one("done") == "",
     }

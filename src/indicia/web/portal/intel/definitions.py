@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from starlette.responses import Response
 
 from indicia.errors import InputError, InvalidValue
-from indicia.model import AlertDefinition, Category, GroupBy, Severity
+from indicia.model import WINDOW_SECONDS, AlertDefinition, Category, GroupBy, Severity
 from indicia.odata import bodies, options
 from indicia.odata.entities import ALERT_DEFINITION
 from indicia.odata.tree import Query, Value
@@ -144,7 +144,7 @@ def show(visit: Visit) -> Response:
 
 def new(visit: Visit) -> Response:
     """GET /portal/definitions/new"""
-    return _form(visit, None, values={})
+    return _form(visit, None, values={"WindowSeconds": WINDOW_SECONDS})
 
 
 def create(visit: Visit) -> Response:
