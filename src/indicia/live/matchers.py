@@ -45,10 +45,6 @@ LOG = logging.getLogger("indicia.live")
 _decoder = msgspec.msgpack.Decoder(Outcome)
 
 
-class _Died(Exception):
-    """A process is no more, or is not to be used any more."""
-
-
 def _nobody() -> None:
     """Hears it."""
 
@@ -81,8 +77,8 @@ class Matchers:
             slot = self._free.get()
             try:
                 return slot.meet(block, view, task)
-            except _Died as error:
-                why = str(error)  # of an event it says nothing
+            except MatchingFailed as error:
+                why = error.message  # of an event it says nothing
                 LOG.error("a matcher was replaced: %s", why)
                 self._died()
             finally:
@@ -110,7 +106,7 @@ class _Slot:
         """What the process has."""
 
     def meet(self, block: bytes, view: View, task: Task) -> Outcome:
-        """Raises _Died; then there is no process any more."""
+        """Raises MatchingFailed; then there is no process any more."""
         if len(block) > ROOM:
             raise TooLarge(f"a block has {len(block)} bytes; at most {ROOM} can be matched at once")
         if self._process is None:
@@ -119,13 +115,13 @@ class _Slot:
             return self._ask(block, view, task)
         except (OSError, ValueError, KeyError) as error:  # a time-out and msgspec's errors are among them
             found = self._why(error)
-        except _Died as error:
-            found = str(error)
+        except MatchingFailed as error:
+            found = error.message
         except BaseException:
             self.end()
             raise
         self.end()
-        raise _Died(found)
+        raise MatchingFailed(found)
 
     def _ask(self, block: bytes, view: View, task: Task) -> Outcome:
         self._end.settimeout(DEADLINE)
@@ -139,7 +135,7 @@ class _Slot:
             raise ConnectionError
         kind, data, _ = frame
         if kind == FAULT:
-            raise _Died(f"said: {data.decode('utf-8', 'replace')}")
+            raise MatchingFailed(f"said: {data.decode('utf-8', 'replace')}")
         return believed(_decoder.decode(data), view, task, len(block))
 
     def _show(self, view: View, before: View | None, tenant: str) -> None:
@@ -192,7 +188,7 @@ class _Slot:
             )
         except OSError as error:
             ours.close()
-            raise _Died(f"could not be started: {error.strerror}") from None
+            raise MatchingFailed(f"could not be started: {error.strerror}") from None
         finally:
             theirs.close()
             os.close(number)
