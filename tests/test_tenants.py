@@ -88,6 +88,7 @@ class Two:
     definition_id: int
     found: Indicator
     alert: Alert
+    detection: Detection
     client_id: str
     secret_id: int
     certificate_id: int
@@ -125,6 +126,7 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     found = tenant.indicators()[0]
     met = replace(detection(found, tenant.uid), event_text=tenant.uid)
     (alert,) = tenant.record([met]).opened
+    ((_, kept_detection),) = tenant.detections(alert.id)
     for _ in tenant.import_indicators(owner.id, [indicator(owner, 8)], "x", key="k"):
         pass
     client = tenant.add_application("app", ["role"]).client_id
@@ -144,7 +146,8 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     (entry,) = tenant.allow_lists.entries(tenant.uid)
     listed = (entry.list_id, entry.id)
     tenant.overview.note_sources([came("dns"), came(tenant.uid)])
-    return owner.id, found, alert, client, secret.id, kept.id, silent.id, output.id, waiting, *listed
+    ids = client, secret.id, kept.id, silent.id, output.id
+    return owner.id, found, alert, kept_detection, *ids, waiting, *listed
 
 
 @pytest.fixture
@@ -165,11 +168,6 @@ def imported(two: Two) -> list[Any]:
 
 
 EVERY = AlertFilter(machine="host-7", value="host-0.example", text="lantern")
-
-
-def of(two: Two) -> Detection:
-    """The detection of the other's alert."""
-    return two.theirs.detections(two.alert.id)[0][1]
 
 
 def inside(two: Two) -> Within:
@@ -273,8 +271,8 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "queue.several": lambda two: two.mine.queue.several([two.alert.number]),
     "queue.hours": lambda two: two.mine.queue.hours(two.alert).counts,
     "queue.detections": lambda two: two.mine.queue.detections(two.alert),
-    "queue.detection": lambda two: two.mine.queue.detection(two.alert, of(two).number),
-    "queue.event": lambda two: two.mine.queue.event(of(two)),
+    "queue.detection": lambda two: two.mine.queue.detection(two.alert, two.detection.number),
+    "queue.event": lambda two: two.mine.queue.event(two.detection),
     "queue.change": lambda two: two.mine.queue.change({two.alert.number: None}, RESOLVED, "x").changed,
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
     "outbox.settle": lambda two: two.mine.outbox.settle(two.output_id, said(two), AHEAD),
