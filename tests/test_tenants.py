@@ -347,7 +347,6 @@ OWN: dict[str, Callable[[Two], object]] = {
     "members.invite": lambda two: two.mine.members.invite("new", Role.READER, "x", LATER),
     "members.links": lambda two: two.mine.members.links(),
     "queue.page": lambda two: [two.mine.queue.page(EVERY, sort) for sort in Sort],
-    "queue.count": lambda two: two.mine.queue.count(EVERY, 10),
     "queue.newer": lambda two: two.mine.queue.newer(EVERY, 0, 10),
     "queue.newest": lambda two: two.mine.queue.newest(),
     "queue.related": lambda two: two.mine.queue.related(two.mine.alerts()[0]),

@@ -93,6 +93,8 @@ class Listed:
     found: list[Alert]
     last: Place | None
     """Where the next page begins behind; None on the last one."""
+    count: int
+    """How many there are on all pages, as far as they were counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +139,21 @@ class Queue:
     actor: Actor
 
     def page(
-        self, wanted: AlertFilter, sort: Sort = Sort.NEWEST, after: Place | None = None, limit: int = 50
+        self,
+        wanted: AlertFilter,
+        sort: Sort = Sort.NEWEST,
+        after: Place | None = None,
+        limit: int = 50,
+        counted: int = 0,
     ) -> Listed:
-        """Up to `limit` alerts behind a place."""
+        """Up to `limit` alerts behind a place; all that the filter keeps are counted up to `counted`."""
         with self._reading() as scope:
-            numbers = _walk(scope, _narrowed(scope, wanted), sort, after, limit + 1)
+            narrowed = _narrowed(scope, wanted)
+            numbers = _walk(scope, narrowed, sort, after, limit + 1)
             found = _by_number(scope, numbers[:limit], self.tenant.uid)
             last = _place(found[-1], sort) if len(numbers) > limit else None
-            return Listed(found, last)
-
-    def count(self, wanted: AlertFilter, most: int) -> int:
-        """How many alerts there are, counted up to `most`."""
-        with self._reading() as scope:
-            return len(_walk(scope, _narrowed(scope, wanted), Sort.NEWEST, None, most))
+            count = len(_walk(scope, narrowed, Sort.NEWEST, None, counted)) if counted else 0
+            return Listed(found, last, count)
 
     def newer(self, wanted: AlertFilter, number: int, most: int) -> int:
         """How many there are beyond a number, counted up to `most`."""

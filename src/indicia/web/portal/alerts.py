@@ -22,7 +22,7 @@ from indicia.web.portal.asked import ME, NOBODY, PATH, Asked
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit, local
 
-SIZE = 50
+SIZE = 40
 COUNTED = 1000
 """Alerts of a view are counted up to so many."""
 NEW = 100
@@ -61,13 +61,12 @@ def queue(visit: Visit) -> Response:
     asked = asking.read(visit.request.query_params, visit.person.name)
     found = visit.tenant.queue
     newest, now = found.newest(), datetime.now(UTC)
-    listed = found.page(asked.wanted, asked.sort, asked.after, SIZE)
-    count = found.count(asked.wanted, COUNTED + 1)
+    listed = found.page(asked.wanted, asked.sort, asked.after, SIZE, counted=COUNTED + 1)
     context: dict[str, object] = {
         "asked": asked,
         "found": listed.found,
         "stamps": {alert.number: stamp(alert) for alert in listed.found},
-        "says": _says(count, len(listed.found), first=asked.after is None),
+        "says": _says(listed.count, len(listed.found), first=asked.after is None),
         "next": asked.url(after=asking.place(listed.last)) if listed.last else None,
         "empty": not newest,
         "news": _news_url(asked, newest, now, 0),
