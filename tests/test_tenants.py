@@ -85,6 +85,7 @@ class Two:
     store: Store
     mine: TenantStore
     theirs: TenantStore
+    met: Detection
     definition_id: int
     found: Indicator
     alert: Alert
@@ -158,7 +159,9 @@ def two(tmp_path: Path) -> Iterator[Two]:
         mine, theirs = (store.tenant(store.add_tenant(name).uid) for name in ("mine", "theirs"))
         furnish(mine)
         person(store, mine)
-        yield Two(path, store, mine, theirs, *furnish(theirs), *person(store, theirs))
+        things = furnish(theirs)
+        ((_, met),) = theirs.detections()
+        yield Two(path, store, mine, theirs, met, *things, *person(store, theirs))
     sound(path)
 
 
@@ -273,6 +276,8 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "queue.detections": lambda two: two.mine.queue.detections(two.alert),
     "queue.detection": lambda two: two.mine.queue.detection(two.alert, two.detection.number),
     "queue.event": lambda two: two.mine.queue.event(two.detection),
+    "queue.detection": lambda two: two.mine.queue.detection(two.alert, two.met.number),
+    "queue.event": lambda two: two.mine.queue.event(two.met),
     "queue.change": lambda two: two.mine.queue.change({two.alert.number: None}, RESOLVED, "x").changed,
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
     "outbox.settle": lambda two: two.mine.outbox.settle(two.output_id, said(two), AHEAD),
