@@ -327,6 +327,7 @@ OWN: dict[str, Callable[[Two], object]] = {
     "add_definitions": lambda two: two.mine.add_definitions([definition()], "x"),
     "upload_definitions": lambda two: two.mine.upload_definitions([definition()], "x"),
     "add_application": lambda two: two.mine.add_application("x", []),
+    "catalogue.kept_events": lambda two: two.mine.catalogue.kept_events(),
     "catalogue.stored": lambda two: two.mine.catalogue.stored([two.found.canonical]),
     "delete_indicators": lambda two: two.mine.delete_indicators(),
     "delete_definitions": lambda two: two.mine.delete_definitions(),

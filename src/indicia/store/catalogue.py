@@ -26,7 +26,16 @@ from indicia.store import purges, rows
 from indicia.store.engine import Database
 from indicia.store.nouns import Tenant
 from indicia.store.scope import Scope
-from indicia.store.tables import HEAD, alerts, audit, canonical_head, indicators, snapshots
+from indicia.store.tables import (
+    HEAD,
+    alerts,
+    audit,
+    canonical_head,
+    detections,
+    event_texts,
+    indicators,
+    snapshots,
+)
 from indicia.values import indicator_value, refang, without_case
 
 SECONDS = 0.015
@@ -94,6 +103,16 @@ class Figures:
     """Opened since the time that was asked for."""
 
 
+class KeptEvent(NamedTuple):
+    """An event as it was kept with its detections (`Facts.text`)."""
+
+    schema: str
+    source: str
+    machine: str
+    """As the detection names it."""
+    text: str
+
+
 class _Way(NamedTuple):
     """An order of indicators, and what of them it passes."""
 
@@ -154,6 +173,20 @@ class Catalogue:
                 found += scope.rows(query.order_by(alerts.c.id.desc()).limit(limit))
             found.sort(key=lambda row: -row.id)
             return alert_rows.nouns(scope, found[:limit])
+
+    def kept_events(self, limit: int = 500) -> list[KeptEvent]:
+        """The newest events that met some indicator and were kept, each once; other events are not kept."""
+        with self._reading() as scope:
+            columns = ("id", "detection_id", "event_id", "schema", "source", "machine")
+            table = detections.c
+            query = scope.select(detections, *(table[name] for name in columns))
+            newest = scope.rows(query.order_by(table.id.desc()).limit(4 * limit))
+            of_event = {row.event_id: row for row in reversed(newest)}
+            wanted = {row.detection_id: row for row in of_event.values()}
+            texts = scope.rows_in(scope.select(event_texts), event_texts.c.detection_id, wanted)
+            found = [(wanted[row.detection_id], row.text) for row in texts]
+            found.sort(key=lambda pair: -pair[0].id)
+            return [KeptEvent(row.schema, row.source, row.machine, text) for row, text in found[:limit]]
 
     def history(self, set_name: str, key: int, *, limit: int = 50) -> list[AuditEntry]:
         """What was done to one entity, the newest first; not what was done to many at once."""

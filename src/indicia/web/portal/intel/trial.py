@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from starlette.responses import Response
@@ -12,10 +15,11 @@ from indicia.errors import IndiciaError, InputError, InvalidValue, NotFound
 from indicia.explain import Explanation, Place, event_of_value, explain, read_event
 from indicia.feeds import make
 from indicia.feeds.rows import FeedRow, function_of, type_of
-from indicia.match import Matcher
+from indicia.match import Matcher, ReferenceMatcher
 from indicia.model import VALUE_LIMIT, DetectionFunction, Event, Indicator, IndicatorType
-from indicia.telemetry import Source
+from indicia.telemetry import Source, again
 from indicia.values import guess_type, refang
+from indicia.web.portal.intel.indicators import INDICATORS
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit
 
@@ -24,6 +28,11 @@ LIMIT = 1024 * 1024
 """Bytes of an event."""
 MOST = 20
 """Indicators in force that are explained."""
+KEPT = 500
+"""Kept events that are looked at for what an indicator would have met."""
+SECONDS = 2.0
+"""For how long."""
+MACHINES = 20
 SHOWN = 100
 """Values of an event that are listed."""
 _NAMES = ("event", "indicator", "value", "type", "function")
@@ -70,6 +79,49 @@ def _matcher(visit: Visit) -> Matcher:
     following = visit.portal.live.of(visit.portal.store.tenant(visit.tenant.uid))
     following.refresh()
     return following.view.engine()[0]
+
+
+class Reach(NamedTuple):
+    """What of the kept events an indicator would have met."""
+
+    looked_at: int
+    unreadable: int
+    """Kept events that cannot be read again, as those that were cut."""
+    met: int
+    silent: int
+    """Of those, the ones that would open no alert."""
+    machines: Sequence[tuple[str, int]]
+    """The machines with the most, and how many events each."""
+    late: bool
+    """Whether the time was over before all were looked at."""
+
+
+def reach(visit: Visit) -> Response:
+    """GET /portal/indicators/{id}/reach: what of the past it would have met, as far as that was kept."""
+    found = visit.tenant.indicator(visit.at("id"))
+    return visit.page("reach.html", found=found, reach=_reach(visit, found), most=KEPT)
+
+
+def _reach(visit: Visit, found: Indicator) -> Reach:
+    asked = replace(found, enabled=True, definition=replace(found.definition, enabled=True))
+    matcher, end = ReferenceMatcher([asked]), time.monotonic() + SECONDS
+    machines: Counter[str] = Counter()
+    looked = unreadable = silent = 0
+    late = False
+    for kept in visit.tenant.catalogue.kept_events(KEPT):
+        if time.monotonic() > end:
+            late = True
+            break
+        looked += 1
+        try:
+            met = detect(again(kept.text, kept.source, kept.schema)[0], matcher)
+        except InputError:
+            unreadable += 1
+            continue
+        if met:
+            machines[kept.machine] += 1
+            silent += not any(one.raises for one in met)
+    return Reach(looked, unreadable, machines.total(), silent, machines.most_common(MACHINES), late)
 
 
 def _event(text: str) -> tuple[Event, list[Place]]:
@@ -132,4 +184,5 @@ def _page(
 PAGES: tuple[Page, ...] = (
     Page("GET", TRY, box, Role.READER),
     Page("POST", TRY, run, Role.READER),
+    Page("GET", f"{INDICATORS}/{{id:int}}/reach", reach, Role.READER),
 )
