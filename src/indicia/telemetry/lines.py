@@ -236,6 +236,8 @@ def _several(
     if drop is None:
         yield from enumerate(lines.split(b"\n"), number)
         return
+    if not lines.strip(b"\n" + drop):
+        return
     filled = re.compile(b"[^\n" + re.escape(drop) + b"]")
     at = 0
     while (found := filled.search(lines, at)) is not None:
