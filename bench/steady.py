@@ -1,9 +1,11 @@
 """What the service costs while nothing comes, and whether its memory stays flat under a steady load.
 
-    .venv/bin/python bench/steady.py [--minutes 30] [--rate 1000] [--indicators 200000] [--idle 60]
+    .venv/bin/python bench/steady.py [--minutes 30] [--rate 1000] [--indicators 200000] [--warm 75000]
 
 A service of two workers on loopback with an output that is delivered to a webhook here. First nothing comes:
-the processor time of all its processes is a share of one core. Then batches of 500 events come at a rate,
+the processor time of all its processes is a share of one core. Then come as many events that all meet an
+indicator as fill what each process remembers of texts (65,536 at the most), whatever comes later: memory
+grows until then. Then batches of 500 events come at a rate,
 one event in 200 meets an indicator, one alert for each of 300 machines and each day of event time; every
 minute an indicator is written and the API is read. Each minute's memory is the sum of all processes'
 proportional set sizes (PSS), so that what they share counts once; anonymous memory is told apart from mapped
@@ -52,6 +54,7 @@ def main() -> int:
     arguments.add_argument("--rate", type=int, default=1000)
     arguments.add_argument("--indicators", type=int, default=200_000)
     arguments.add_argument("--idle", type=float, default=30)
+    arguments.add_argument("--warm", type=int, default=0)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="indicia-bench-") as folder, web() as hook:
         home = Path(folder)
@@ -67,6 +70,9 @@ def main() -> int:
             time.sleep(given.idle)
             used = seconds_of(service.process.pid) - used
             print(f"idle: {used / (time.monotonic() - begun):.2%} of one core", flush=True)
+            for number in range(0, given.warm, BATCH):
+                body = b"".join(_line(-SHARE * one, START) for one in range(number + 1, number + BATCH + 1))
+                session.post(f"{service.url}/v1.0/Events", data=body, timeout=60).raise_for_status()
             load(service, session, given.minutes, given.rate)
             print(f"messages delivered: {len(hook.requests):,}, twice: {len(hook.ids) - len(set(hook.ids))}")
     return 0
