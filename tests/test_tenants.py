@@ -89,7 +89,6 @@ class Two:
     definition_id: int
     found: Indicator
     alert: Alert
-    detection: Detection
     client_id: str
     secret_id: int
     certificate_id: int
@@ -127,7 +126,6 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     found = tenant.indicators()[0]
     met = replace(detection(found, tenant.uid), event_text=tenant.uid)
     (alert,) = tenant.record([met]).opened
-    ((_, kept_detection),) = tenant.detections(alert.id)
     for _ in tenant.import_indicators(owner.id, [indicator(owner, 8)], "x", key="k"):
         pass
     client = tenant.add_application("app", ["role"]).client_id
@@ -148,7 +146,7 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     listed = (entry.list_id, entry.id)
     tenant.overview.note_sources([came("dns"), came(tenant.uid)])
     ids = client, secret.id, kept.id, silent.id, output.id
-    return owner.id, found, alert, kept_detection, *ids, waiting, *listed
+    return owner.id, found, alert, *ids, waiting, *listed
 
 
 @pytest.fixture
@@ -274,8 +272,6 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "queue.several": lambda two: two.mine.queue.several([two.alert.number]),
     "queue.hours": lambda two: two.mine.queue.hours(two.alert).counts,
     "queue.detections": lambda two: two.mine.queue.detections(two.alert),
-    "queue.detection": lambda two: two.mine.queue.detection(two.alert, two.detection.number),
-    "queue.event": lambda two: two.mine.queue.event(two.detection),
     "queue.detection": lambda two: two.mine.queue.detection(two.alert, two.met.number),
     "queue.event": lambda two: two.mine.queue.event(two.met),
     "queue.change": lambda two: two.mine.queue.change({two.alert.number: None}, RESOLVED, "x").changed,
