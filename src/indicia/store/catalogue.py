@@ -43,7 +43,9 @@ SECONDS = 0.015
 SLICE = 1000
 """Rows between two looks at the clock."""
 COUNTED = 10_000
-"""Beyond it nothing is counted: what is more is told as more."""
+"""Beyond it nothing of one definition is counted: what is more is told as more."""
+COUNTED_EACH = 1000
+"""The same, of each of many."""
 SOON = timedelta(days=30)
 """How far ahead an expiry is near."""
 _SKEW = timedelta(hours=1)
@@ -96,7 +98,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of a definition; each is COUNTED + 1 where it is more than COUNTED."""
+    """Of a definition; each is one more than was counted to, where it is more."""
 
     indicators: int
     alerts: int
@@ -150,16 +152,18 @@ class Catalogue:
             found = scope.rows_in(query, indicators.c.canonical_key, keys)
             return indicator_rows.nouns(scope, [row for row in found if row.canonical in wanted])
 
-    def figures(self, definition_ids: Iterable[int], since: datetime) -> dict[int, Figures]:
-        """How much definitions have, each counted up to COUNTED."""
+    def figures(
+        self, definition_ids: Iterable[int], since: datetime, most: int = COUNTED
+    ) -> dict[int, Figures]:
+        """How much definitions have, each counted up to `most`."""
         with self._reading() as scope:
             first = _first_id(scope, alerts, alerts.c.created_at, since)
             wanted = list(definition_ids)
             known = _snapshots(scope, wanted)
             return {
                 number: Figures(
-                    scope.count_up_to(indicators, COUNTED + 1, indicators.c.definition_id == number),
-                    _alerts_since(scope, known.get(number, ()), first),
+                    scope.count_up_to(indicators, most + 1, indicators.c.definition_id == number),
+                    _alerts_since(scope, known.get(number, ()), first, most + 1),
                 )
                 for number in wanted
             }
@@ -239,7 +243,7 @@ def _slice(
     order = [key.desc() if way.descending else key for key in way.keys]
     end: Place | None = None
     if way.rest:
-        step = scope.select(indicators, *_labelled(way)).where(*within).order_by(*order)
+        step = scope.select(indicators, *_labelled(way)).where(*within, *_to(way, None)).order_by(*order)
         row = scope.row(step.offset(SLICE - 1).limit(1))
         end = None if row is None else tuple(row)
     query = scope.select(indicators).add_columns(*_labelled(way)).where(*within, *_to(way, end), *way.rest)
@@ -396,11 +400,8 @@ def _by_value(chosen: Chosen, others: tuple[ColumnElement[bool], ...]) -> list[_
         heads.setdefault(part[:HEAD], []).append(part)
     ways = []
     for head, parts in sorted(heads.items()):
-        if len(head) < HEAD:
-            ways.append(_Way(keys, False, (), others, head, _end(head)))
-        else:
-            rest = or_(*(_begins(part) for part in parts))
-            ways.append(_Way(keys, False, (canonical_head == head,), (rest, *others)))
+        longer = () if head in parts else (or_(*(_begins(part) for part in parts)),)
+        ways.append(_Way(keys, False, (), (*longer, *others), head, _end(head)))
     return ways
 
 
@@ -470,11 +471,11 @@ def _newest_of(scope: Scope, pairs: Sequence[tuple[str, str]], after: Place | No
 # Counts
 
 
-def _alerts_since(scope: Scope, of_snapshots: Iterable[int], first: int) -> int:
+def _alerts_since(scope: Scope, of_snapshots: Iterable[int], first: int, most: int) -> int:
     found = 0
     for snapshot in of_snapshots:
         mine = alerts.c.snapshot_id == snapshot, alerts.c.id >= first
-        found += scope.count_up_to(alerts, COUNTED + 1 - found, *mine)
+        found += scope.count_up_to(alerts, most - found, *mine)
     return found
 
 

@@ -17,7 +17,7 @@ from indicia.odata import bodies, options
 from indicia.odata.entities import ALERT_DEFINITION
 from indicia.odata.tree import Query, Value
 from indicia.store import Chosen
-from indicia.store.catalogue import COUNTED
+from indicia.store.catalogue import COUNTED, COUNTED_EACH
 from indicia.web.portal.forms import Form
 from indicia.web.portal.intel import fields
 from indicia.web.portal.intel.fields import NO_FAULTS, Faults
@@ -57,8 +57,10 @@ def the_list(visit: Visit) -> Response:
         "definitions.html",
         200 if fault is None else fault.status,
         found=found,
-        figures=visit.tenant.catalogue.figures([one.id for one in found], datetime.now(UTC) - PERIOD),
-        counted=COUNTED,
+        figures=visit.tenant.catalogue.figures(
+            [one.id for one in found], datetime.now(UTC) - PERIOD, COUNTED_EACH
+        ),
+        counted=COUNTED_EACH,
         total=visit.tenant.counts().definitions,
         given=given,
         kept=kept,
