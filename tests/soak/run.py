@@ -344,7 +344,8 @@ def told(report: Report) -> list[str]:
     """The report as lines of Markdown."""
     lines = ["| fault | times | longest | answers to events and writes | to reads | all well again after |"]
     lines.append("|---|---:|---:|---|---|---:|")
-    for name, row in report.rows.items():
+    for name in (one.name for one in FAULTS if one.name in report.rows):
+        row = report.rows[name]
         writes, reads = row.tally.of(*WRITERS), row.tally.of(*READERS)
         cells = (name, f"{row.times}", f"{row.longest:.0f} s", _answers(writes), _answers(reads))
         lines.append(f"| {' | '.join(cells)} | {row.back:.1f} s |")
