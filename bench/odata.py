@@ -98,7 +98,7 @@ def measured(reading: Callable[[], object], name: str, text: str, where: Express
 
 def condition(scope: Scope, where: Expression) -> object:
     """A tree as the condition of a statement, every value met for the first time."""
-    indicators._forms.cache_clear()
+    indicators.forms_of.cache_clear()
     return queries.condition(scope, INDICATOR, where)
 
 

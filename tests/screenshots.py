@@ -30,6 +30,7 @@ PARAMETERS: dict[str, Callable[[TenantStore], Any]] = {
     "/portal/scan/{id}": lambda tenant: scans(tenant).every(tenant.uid)[0].id,
     "/portal/definitions/{id:int}": lambda tenant: tenant.definitions()[0].id,
     "/portal/indicators/{id:int}": lambda tenant: tenant.indicators()[0].id,
+    "/portal/indicators/{id:int}/reach": lambda tenant: tenant.indicators()[0].id,
     "/portal/settings/applications/{client_id}": lambda tenant: tenant.applications()[0].client_id,
     "/portal/settings/allow-lists/{id:int}": lambda tenant: tenant.allow_lists.all()[0].id,
     "/portal/settings/outputs/{name}": lambda tenant: tenant.outbox.outputs()[0].name,

@@ -18,6 +18,8 @@ PATHS = (
     "/portal/indicators",
     "/portal/indicators/new",
     "/portal/indicators/{indicator}",
+    "/portal/indicators/{indicator}/edit",
+    "/portal/indicators/{indicator}/reach",
     "/portal/paste",
     "/portal/upload",
     "/portal/try",
