@@ -185,6 +185,23 @@ def test_a_file_that_cannot_be_read_says_so(alex: Visiting, tenant: TenantStore)
     assert "Go on where it was" in text_of(page)
 
 
+@pytest.mark.full
+def test_one_that_was_cancelled_goes_on(alex: Visiting, tenant: TenantStore) -> None:
+    owner = add(tenant)
+    rows = "".join(f"host-{number}.example\n" for number in range(60_000))
+    file = {"file": ("hosts.txt", rows.encode())}
+    begun = alex.post("/portal/upload", {"AlertDefinition": str(owner.id)}, files=file)
+    path = begun.headers["location"]
+    alex.get(path)
+    alex.post(f"{path}/cancel")
+    said = text_of(uploaded(alex, begun))
+    assert "It was cancelled; what was stored stays" in said
+    assert tenant.counts().indicators < 60_000
+    uploaded(alex, alex.post(f"{path}/again"))
+    assert tenant.counts().indicators == 60_000
+    assert alex.post(f"{path}/again").status == 400
+
+
 def test_a_wrong_upload_is_told(alex: Visiting, tenant: TenantStore) -> None:
     owner = add(tenant)
     file = {"file": ("x.csv", b"value\nevil.example\n")}

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Table, and_, or_
 
 from indicia.errors import InvalidValue
-from indicia.model import Alert, AuditEntry, DetectionFunction, Indicator, IndicatorType
+from indicia.model import Actor, Alert, AuditEntry, DetectionFunction, Indicator, IndicatorType
 from indicia.store import alerts as alert_rows
 from indicia.store import audit as audits
 from indicia.store import indicators as indicator_rows
@@ -136,7 +136,7 @@ class Catalogue:
 
     database: Database
     tenant: Tenant
-    actor: object = None
+    actor: Actor
 
     def indicators(self, chosen: Chosen, *, after: Place | None = None, limit: int = 50) -> Found:
         """A page: the newest first; by value or by expiry where that is asked for."""
