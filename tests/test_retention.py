@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from indicia.errors import InvalidValue
 from indicia.model import AuditAction, Quotas, SuppressAlert
+from indicia.settings import Settings
 from indicia.store import Limit, Receipt, Store, TenantStore, What
 from indicia.store import retention as keeping
 from indicia.web import serve
@@ -261,9 +263,14 @@ def test_the_service_does_it(path: Path, tenant: TenantStore, monkeypatch: pytes
     monkeypatch.setattr(serve, "RETENTION_FIRST", 0)
     see(tenant, 0)
     age(path, "detections", "recorded_at", 401)
-    with Store.open(url(path)) as store, serve._purging(store):
+    upload = path.parent / "scans" / tenant.uid / "0123456789abcdef" / "upload"
+    upload.parent.mkdir(parents=True)
+    upload.write_bytes(b"of a scan that was killed")
+    os.utime(upload.parent, (1, 1))
+    with Store.open(url(path)) as store, serve._purging(store, Settings(path.parent)):
         end = time.monotonic() + 10
-        while tenant.counts().detections and time.monotonic() < end:
+        while (tenant.counts().detections or upload.exists()) and time.monotonic() < end:
             time.sleep(0.01)
     assert tenant.counts().detections == 0
+    assert not upload.exists(), "files that people brought go, too, though nobody brings another one"
     assert tenant.audit_log()[-1].by == "Indicia"

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -171,9 +172,10 @@ class Imports:
         """Delete what is too old."""
         for tenant in self._folder.iterdir() if self._folder.is_dir() else ():
             for folder in self._folders(tenant.name):
-                old = datetime.now(UTC).timestamp() - folder.stat().st_mtime
-                if old > KEPT.total_seconds() and not is_held(folder / "lock"):
-                    shutil.rmtree(folder, ignore_errors=True)
+                with suppress(FileNotFoundError):  # somebody deletes it at this moment
+                    old = datetime.now(UTC).timestamp() - folder.stat().st_mtime
+                    if old > KEPT.total_seconds() and not is_held(folder / "lock"):
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self, tenant: str) -> Iterator[Path]:
         place = self._folder / tenant

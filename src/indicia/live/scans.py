@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -215,27 +216,41 @@ class Scans:
 
     def begin(self, tenant: str, name: str, content: BinaryIO, by: str, limit: int, *, record: bool) -> Scan:
         """Keep a file and scan it. TooLarge beyond `limit` bytes, TooManyRequests, InputError for no room."""
-        self.tidy()
-        mine = self.every(tenant)
-        if sum(not scan.state.phase.is_over for scan in mine) >= UNFINISHED:
-            raise TooManyRequests(
-                f"{UNFINISHED} scans of this tenant run or wait; cancel one, or wait until one has ended",
-                retry_after=30,
-            )
-        for old in [scan for scan in reversed(mine) if scan.state.phase.is_over][
-            : max(0, len(mine) - MOST + 1)
-        ]:
-            self.delete(old)
-        folder = self._folder / tenant / secrets.token_hex(8)
-        folder.mkdir(mode=0o700, parents=True)
+        folder, file = self._place(tenant)
         try:
-            with (folder / "upload").open("wb") as file:
+            with file:
                 size = self._copy(content, file, limit)
             asked = Asked(named(name), size, by, datetime.now(UTC), record, self._alerts_per_hour)
             return self._start(Scan(folder.name, folder, asked, State(total=size)), tenant)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def _place(self, tenant: str) -> tuple[Path, BinaryIO]:
+        """A folder, and the file in it for what comes, held while it comes. TooManyRequests.
+
+        One at a time, so that of many requests at once each sees what the others have begun.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with (self._folder / "turn").open("ab") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self.tidy()
+            mine = self.every(tenant)
+            coming = sum(is_held(folder / "upload") for folder in self._folders(tenant))
+            if coming + sum(not scan.state.phase.is_over for scan in mine) >= UNFINISHED:
+                raise TooManyRequests(
+                    f"{UNFINISHED} scans of this tenant run or wait; cancel one, or wait until one has ended",
+                    retry_after=30,
+                )
+            ended = [scan for scan in reversed(mine) if scan.state.phase.is_over]
+            for old in ended[: max(0, len(mine) - MOST + 1)]:
+                self.delete(old)
+            (self._folder / tenant).mkdir(mode=0o700, exist_ok=True)
+            folder = self._folder / tenant / secrets.token_hex(8)
+            folder.mkdir(mode=0o700)
+            file = (folder / "upload").open("wb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return folder, file
 
     def again(self, scan: Scan, tenant: str, by: str) -> None:
         """Scan the file once more and record what is found. InputError while it runs, or without its file."""
@@ -273,16 +288,8 @@ class Scans:
             return
         for tenant in self._folder.iterdir():
             for folder in self._folders(tenant.name):
-                scan = _read(folder)
-                if scan is None:
-                    # Somebody writes it at this moment, or was killed meanwhile.
-                    old = datetime.now(UTC).timestamp() - folder.stat().st_mtime > KEPT.total_seconds()
-                else:
-                    old = datetime.now(UTC) - scan.asked.made_at > KEPT
-                if old:
-                    shutil.rmtree(folder, ignore_errors=True)
-                elif scan is not None and scan.state.phase is Phase.STOPPED:
-                    (folder / "upload").unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # somebody deletes it at this moment
+                    _tidy(folder)
 
     def _folders(self, tenant: str) -> Iterator[Path]:
         place = self._folder / tenant
@@ -292,13 +299,13 @@ class Scans:
     def _copy(self, content: BinaryIO, file: BinaryIO, limit: int) -> int:
         size = 0
         while data := content.read(_STEP):
+            if size % (64 * _STEP) == 0 and shutil.disk_usage(self._home).free < FREE + limit // 8:
+                raise InputError("there is too little room for it on the disk of the service")
             size += len(data)
             if size > limit:
                 raise TooLarge(
                     f"the file is larger than {limit // 1024:,} KiB; compress it, or send parts of it"
                 )
-            if size % (64 * _STEP) < _STEP and shutil.disk_usage(self._home).free < FREE + limit // 8:
-                raise InputError("there is too little room for it on the disk of the service")
             file.write(data)
         if not size:
             raise InputError("the file is empty", target="file")
@@ -356,6 +363,20 @@ def write(path: Path, what: Asked | State) -> None:
 def asked_of(folder: Path) -> Asked:
     """What was asked of the scan of a folder."""
     return msgspec.json.decode((folder / "asked.json").read_bytes(), type=Asked)
+
+
+def _tidy(folder: Path) -> None:
+    """Delete a scan that is too old, or the file of one that nobody runs any more."""
+    scan = _read(folder)
+    if scan is None:
+        # Somebody writes it at this moment, or was killed meanwhile.
+        old = datetime.now(UTC).timestamp() - folder.stat().st_mtime > KEPT.total_seconds()
+    else:
+        old = datetime.now(UTC) - scan.asked.made_at > KEPT
+    if old:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif scan is not None and scan.state.phase is Phase.STOPPED:
+        (folder / "upload").unlink(missing_ok=True)
 
 
 def _read(folder: Path) -> Scan | None:

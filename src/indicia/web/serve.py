@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,6 +20,7 @@ from indicia.auth import certificates
 from indicia.auth.certificates import Certificates
 from indicia.errors import InputError, StoreError
 from indicia.live import courier
+from indicia.live.imports import Imports
 from indicia.live.scans import Scans
 from indicia.model import Actor
 from indicia.settings import Settings
@@ -93,30 +93,30 @@ def attend(
         # A terminal sends it to all processes; who started the workers ends them.
         signal.signal(signal.SIGINT, signal.SIG_IGN if crew.board.workers > 1 else server.handle_exit)
     if crew.number == 0:
-        Scans(settings.home, settings.database_url, settings.alerts_per_hour).tidy()
+        tidy(settings)
     threading.Thread(target=app.preload, args=(application,), name="preload", daemon=True).start()
     try:
         # One worker of a service is enough for it.
-        with _beside(store, settings.home) if crew.number == 0 else nullcontext():
+        with _beside(store, settings) if crew.number == 0 else nullcontext():
             server.run(sockets=[listening])
     finally:
         app.close(application)
 
 
 @contextmanager
-def _beside(store: Store, home: Path) -> Iterator[None]:
-    """Meanwhile remove what is deleted, and deliver what outputs are to be sent."""
-    with _purging(store), courier.delivering(store, home):
+def _beside(store: Store, settings: Settings) -> Iterator[None]:
+    """Meanwhile remove what is deleted or too old, and deliver what outputs are to be sent."""
+    with _purging(store, settings), courier.delivering(store, settings.home):
         yield
 
 
 @contextmanager
-def _purging(store: Store) -> Iterator[None]:
-    """Meanwhile, in a thread, remove what is deleted and only hidden, by this process or another."""
+def _purging(store: Store, settings: Settings) -> Iterator[None]:
+    """Meanwhile, in threads, remove what is deleted and only hidden, and what was kept for long enough."""
     stopped = threading.Event()
     threads = [
-        threading.Thread(target=work, args=(store, stopped), name=work.__name__, daemon=True)
-        for work in (_purge, _retain)
+        threading.Thread(target=_purge, args=(store, stopped), name="purge", daemon=True),
+        threading.Thread(target=_retain, args=(store, settings, stopped), name="retain", daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -141,17 +141,24 @@ def _purge(store: Store, stopped: threading.Event) -> None:
         wait = max(time.monotonic() - begin, 0.01) if more else PURGE_SECONDS
 
 
-def _retain(store: Store, stopped: threading.Event) -> None:
+def _retain(store: Store, settings: Settings, stopped: threading.Event) -> None:
     wait = RETENTION_FIRST
     while not stopped.wait(wait):
         wait = RETENTION_SECONDS
         try:
+            tidy(settings)
             for tenant in store.tenants():
                 for _ in store.tenant(tenant.uid).acting(RETAINER).retention.run():
                     if stopped.wait(0.01):  # others write meanwhile
                         return
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             LOG.warning("what is too old is not removed yet: %s", error)
+
+
+def tidy(settings: Settings) -> None:
+    """Delete files that people brought for a scan or an import, and are older than these are kept."""
+    Scans(settings.home, settings.database_url, settings.alerts_per_hour).tidy()
+    Imports(settings.home, settings.database_url).tidy()
 
 
 class _Server(uvicorn.Server):

@@ -53,6 +53,7 @@ def one(visit: Visit) -> Response:
     context = {
         "scan": scan,
         "state": state,
+        "may_end": _may_end(visit, scan),
         "recorded": _recorded(state),
         "alerts": state.alerts[:SHOWN],
         "detections": found,
@@ -73,7 +74,7 @@ def one(visit: Visit) -> Response:
 
 def cancel(visit: Visit) -> Response:
     """POST /portal/scan/{id}/cancel"""
-    scan = _one(visit)
+    scan = _theirs(visit)
     if not scan.state.phase.is_over:
         _scans(visit).cancel(scan)
     return visit.go(f"{PATH}/{scan.id}", "The scan ends now; what it has found so far stays here.")
@@ -88,7 +89,7 @@ def record(visit: Visit) -> Response:
 
 def delete(visit: Visit) -> Response:
     """POST /portal/scan/{id}/delete"""
-    scan = _one(visit)
+    scan = _theirs(visit)
     _scans(visit).delete(scan)
     return visit.go(PATH, "The scan and its file are deleted.")
 
@@ -111,6 +112,18 @@ def _scans(visit: Visit) -> Scans:
 
 def _one(visit: Visit) -> Scan:
     return _scans(visit).one(visit.tenant.uid, visit.at("id"))
+
+
+def _theirs(visit: Visit) -> Scan:
+    """One that this person may end: a Reader's own, an Analyst's any. Forbidden."""
+    scan = _one(visit)
+    if not _may_end(visit, scan):
+        raise Forbidden(f"{scan.asked.by} began this scan; to end what others began needs the role Analyst")
+    return scan
+
+
+def _may_end(visit: Visit, scan: Scan) -> bool:
+    return scan.asked.by == visit.person.name or visit.may(Role.ANALYST)
 
 
 def _recorded(state: State) -> str:
