@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, or_
+from sqlalchemy import ColumnElement, String, Table, and_, or_
 
 from indicia.errors import InvalidValue
 from indicia.model import Actor, Alert, AuditEntry, DetectionFunction, Indicator, IndicatorType
@@ -224,6 +224,7 @@ def _along(scope: Scope, ways: Iterable[_Way], after: Place | None, limit: int) 
     end = time.monotonic() + SECONDS
     found: list[Any] = []
     for way in ways:
+        _must_fit(after, *(str if isinstance(key.type, String) else int for key in way.keys))
         place, whole = after, False
         while len(found) <= limit and not whole:
             some, place, whole = _slice(scope, way, place, limit + 1 - len(found))
@@ -233,6 +234,12 @@ def _along(scope: Scope, ways: Iterable[_Way], after: Place | None, limit: int) 
         if len(found) > limit:
             return Found(indicator_rows.nouns(scope, found[:limit]), _place(way, found[limit - 1]))
     return Found(indicator_rows.nouns(scope, found), None)
+
+
+def _must_fit(after: Place | None, *kinds: type) -> None:
+    """Raise InvalidValue for a place that is none of a list with keys of these types: of other filters."""
+    if after is not None and tuple(map(type, after)) != kinds:
+        raise InvalidValue("is no place in the list; begin again without it", target="after")
 
 
 def _slice(
@@ -453,6 +460,7 @@ def _merged(chosen: Chosen) -> list[tuple[str, str]]:
 
 def _newest_of(scope: Scope, pairs: Sequence[tuple[str, str]], after: Place | None, limit: int) -> Found:
     """The newest of all pairs, each of which an index has in the order of ids."""
+    _must_fit(after, int)
     ids: list[int] = []
     number = indicators.c.id
     for kind, function in pairs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
@@ -13,7 +12,7 @@ from indicia.errors import IndiciaError, InvalidValue, NotFound
 from indicia.store import Session
 from indicia.web.portal import signing, tokens
 from indicia.web.portal.pages import Page, Role
-from indicia.web.portal.visit import HOME, THEMES, Visit, local
+from indicia.web.portal.visit import HOME, THEMES, Visit, local, path_of
 
 ACCOUNT = "/portal/account"
 
@@ -69,8 +68,7 @@ def change_tenant(visit: Visit) -> Response:
 
 def change_theme(visit: Visit) -> Response:
     """POST /portal/theme: light or dark; anything else: as the browser has it."""
-    came = urlsplit(visit.request.headers.get("referer", ""))
-    response = visit.go(local(came.path + (f"?{came.query}" if came.query else "")))
+    response = visit.go(local(path_of(visit.request.headers.get("referer", ""))))
     theme = visit.form.one("theme")
     if theme in THEMES:
         visit.portal.cookies.set(response, tokens.THEME, theme, tokens.YEAR)

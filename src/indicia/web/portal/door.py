@@ -10,9 +10,10 @@ import logging
 import traceback
 from collections.abc import Sequence
 from http import HTTPStatus
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, compile_path
@@ -23,7 +24,7 @@ from indicia.store import Role, TenantStore, Visitor
 from indicia.web import problems, trace
 from indicia.web.portal import forms, tokens
 from indicia.web.portal.pages import NAVIGATION, Entry, OpenPage, Page
-from indicia.web.portal.visit import Guest, Portal, Visit, local
+from indicia.web.portal.visit import Guest, Portal, Visit, host_of, local, path_of
 
 LOG = logging.getLogger("indicia.web")
 HEADERS = {
@@ -43,7 +44,8 @@ GUEST_FORM = 64 * 1024
 SIGN_IN = "/portal/sign-in"
 BACKGROUND = "x-background"
 """What a page asks by itself, as a refresh, says so by this header: it keeps nobody signed in."""
-_INT64 = 1 << 63
+_DIGITS = 18
+"""Of a number in a path; longer ones are those of nothing, and need not fit into 64 bits."""
 AnyPage = Page | OpenPage
 
 
@@ -136,9 +138,11 @@ class Door:
             if page.method != method:
                 others.append(page.method)
                 continue
-            given = {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
-            if any(isinstance(value, int) and value >= _INT64 for value in given.values()):
+            texts = match.groupdict()
+            numbers = [text for name, text in texts.items() if isinstance(convertors[name], IntegerConvertor)]
+            if any(len(text) > _DIGITS for text in numbers):
                 break
+            given = {name: convertors[name].convert(value) for name, value in texts.items()}
             request.scope["path_params"] = given
             request.scope[trace.ROUTE] = page.path
             return page
@@ -208,8 +212,7 @@ class Door:
         request = guest.request
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         if guest.partial:
-            shown = urlsplit(request.headers.get("hx-current-url", ""))
-            wanted = shown.path + (f"?{shown.query}" if shown.query else "")
+            wanted = path_of(request.headers.get("hx-current-url", ""))
         after = local(wanted) if guest.partial or request.method in ("GET", "HEAD") else ""
         target = f"{SIGN_IN}?next={quote(after, safe='/')}" if after not in ("", "/portal/") else SIGN_IN
         if guest.partial:
@@ -232,7 +235,7 @@ def _is_ours(request: Request) -> bool:
     if site and site not in ("same-origin", "none"):
         return False
     origin = request.headers.get("origin", "")
-    return not origin or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    return not origin or host_of(origin) == request.headers.get("host", "").lower()
 
 
 def _fault(error: Exception) -> IndiciaError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import parse_qsl
 
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -19,6 +22,10 @@ MULTIPART = "multipart/form-data"
 FIELDS = 10_000
 """Fields of a form: boxes of a list can be ticked by the hundred."""
 FILES = 20
+TYPED = 8 * 1024 * 1024
+"""Bytes of a form without files: what people write and paste. A MiB takes a core half a second."""
+_TURN = threading.Lock()
+"""One is read at a time, so that many together cost no more memory than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +71,34 @@ class Form:
 async def read(request: Request, limit: int, more: int = 0) -> Form:
     """The form of a request. TooLarge beyond `limit` bytes; InputError, WrongMediaType.
 
-    One with files may have `more` bytes beside.
+    One with files may have `more` bytes beside, one without has TYPED at the most.
     """
     kind = intake.media_type(request)
     if kind == MULTIPART:
         return await _multipart(request, limit, more)
-    body = await intake.body(request, limit)
+    body = await intake.body(request, min(limit, TYPED))
     if not body:
         return Form()
     if kind != URLENCODED:
         raise WrongMediaType(f"a form is {URLENCODED} or {MULTIPART}, not {kind[:80] or 'of no type'}")
+    return await run_in_threadpool(_typed, body)
+
+
+def _typed(body: bytes) -> Form:
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS)
+        with _TURN:
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS)
     except ValueError:
         raise InputError(f"the form is not UTF-8, or has more than {FIELDS} fields") from None
     return Form(_grouped(pairs))
 
 
 async def _multipart(request: Request, limit: int, more: int) -> Form:
+    # As Starlette reads it, so that no header can say one thing here and another one there.
+    _, said = parse_options_header(request.headers["content-type"])
+    if said.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        # Python knows some of which a few KiB take seconds, as punycode.
+        raise InputError("a form is UTF-8", target="Content-Type")
     whole = _bounded(request, limit + more)
     parser = MultiPartParser(request.headers, whole, max_files=FILES, max_fields=FIELDS, max_part_size=limit)
     try:

@@ -58,10 +58,11 @@ def proved(guest: Guest, name: str, password: str) -> str:
     """The uid of the person whose password it is; InputError, TooManyRequests after too many failures."""
     attempts, people, who = guest.portal.attempts, guest.portal.store.people, login_of(name)
     _admit(guest, who)
+    # Before it is known to be one, so that many at once are no way around the limit.
+    attempts.failed(who, guest.address)
     found = people.by_name(name)
     person, known = found or (None, None)
     if not passwords.holds(password, known) or person is None or known is None:
-        attempts.failed(who, guest.address)
         attempts.failed(ANYBODY, guest.address)
         raise InputError(REFUSED)
     attempts.succeeded(who, guest.address)

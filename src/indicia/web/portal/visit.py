@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -33,6 +34,24 @@ def local(path: str) -> str:
     parts = path.partition("?")[0].split("/")[1:]
     inside = len(path) <= 4000 and _LOCAL.fullmatch(path) and not {"", ".", ".."} & set(parts[:-1])
     return path if inside and parts[-1] not in (".", "..") else HOME
+
+
+def path_of(url: str) -> str:
+    """Path and query of a URL that a browser sent; empty where it is none."""
+    found = _split(url)
+    return found.path + (f"?{found.query}" if found.query else "")
+
+
+def host_of(url: str) -> str:
+    """Host and port of a URL that a browser sent, in lower case; empty where it is none."""
+    return _split(url).netloc.lower()
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,9 +158,8 @@ def _picked(form: Form, owner: AlertDefinition, faults: dict[int, str]) -> list[
 
 
 def _numbers(form: Form) -> list[int]:
-    return [
-        int(one) for one in form.many("pick") if one.isascii() and one.isdecimal() and int(one) < pasted.MOST
-    ]
+    known = {str(number): number for number in range(pasted.MOST)}
+    return [known[one] for one in form.many("pick") if one in known]
 
 
 def _sent(visit: Visit, faults: dict[int, str]) -> list[Offered]:

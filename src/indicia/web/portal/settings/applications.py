@@ -50,8 +50,8 @@ def days_of(text: str) -> int:
 def described(visit: Visit) -> tuple[str, int]:
     """What a new secret is for, and for how long; InvalidValue."""
     text = visit.form.one("description").strip()
-    if len(text) > REASON_LIMIT:
-        raise InvalidValue(f"has at most {REASON_LIMIT} characters", target="description")
+    if len(text) > REASON_LIMIT or "\0" in text:
+        raise InvalidValue(f"has at most {REASON_LIMIT} characters, not U+0000", target="description")
     return text, days_of(visit.form.one("days", str(secrets.DAYS)).strip())
 
 
