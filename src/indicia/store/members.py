@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, func
+from sqlalchemy import ColumnElement, Row, Select, func, or_
 
 from indicia.errors import InvalidValue, NotFound, QuotaExceeded
 from indicia.model import Actor, AuditAction
@@ -69,7 +69,7 @@ class Members:
             return rows.member(found, None if seen is None else seen.seen_at)
 
     def change_role(self, uid: str, role: Role) -> Member:
-        """Give another role; NotFound, InvalidValue for the last administrator."""
+        """Give another role; links for and by it end. NotFound, InvalidValue for the last administrator."""
         with self._writing() as scope:
             before = rows.member(_one(scope, uid))
             if role < Role.ADMINISTRATOR:
@@ -77,10 +77,11 @@ class Members:
             if role != before.role:
                 scope.update(members, members.c.id == _one(scope, uid).id, role=role.word)
                 self._note(scope, before, {"Role": before.role.word}, {"Role": role.word})
+                self._end_links(scope, _one(scope, uid))
             return rows.member(_one(scope, uid))
 
     def disable(self, uid: str) -> Member:
-        """Let the person in no more until `enable`; its sessions here end. NotFound, InvalidValue."""
+        """Let it in no more until `enable`; its sessions and links here end. NotFound, InvalidValue."""
         with self._writing() as scope:
             found = _one(scope, uid)
             before = rows.member(found)
@@ -88,6 +89,7 @@ class Members:
             if before.disabled_at is None:
                 scope.update(members, members.c.id == found.id, disabled_at=rows.micros(rows.now()))
                 self._note(scope, before, {"Enabled": True}, {"Enabled": False})
+                self._end_links(scope, found)
             scope.delete(sessions, sessions.c.person_id == found.person_id)
             return rows.member(_one(scope, uid))
 
@@ -101,19 +103,20 @@ class Members:
             return rows.member(_one(scope, uid))
 
     def remove(self, uid: str) -> None:
-        """It is no member any more, and its sessions here end; NotFound, InvalidValue for the last one."""
+        """It is no member any more; sessions and links here end. NotFound, InvalidValue for the last one."""
         with self._writing() as scope:
             found = _one(scope, uid)
             before = rows.member(found)
             _not_the_last(scope, before)
             scope.delete(members, members.c.id == found.id)
+            self._end_links(scope, found)
             said = {"Name": before.name, "Role": before.role.word}
             audit.note(scope, self.actor, AuditAction.DELETE, PEOPLE, key=uid, before=said)
 
     def has_administrator(self) -> bool:
         """Whether somebody can administer the tenant."""
         with self._reading() as scope:
-            return bool(scope.count(members, *_ADMINISTERING))
+            return bool(scope.count(members, *ADMINISTERING))
 
     def sessions(self, uid: str) -> list[Session]:
         """The sessions of a member in this tenant, the latest first; NotFound."""
@@ -158,9 +161,8 @@ class Members:
     def revoke_link(self, number: int) -> None:
         """It opens nothing any more; NotFound."""
         with self._writing() as scope:
-            if not scope.delete(links, links.c.id == number, links.c.used_at.is_(None)):
+            if not revoke(scope, self.actor, links.c.id == number):
                 raise NotFound(f"there is no link {number} that could be used; see the list of members")
-            audit.note(scope, self.actor, AuditAction.REVOKE, LINKS, key=number)
 
     def _add_link(
         self, link_hash: str, role: Role, name: str, valid: timedelta, person_id: int | None
@@ -187,6 +189,10 @@ class Members:
             uids = {row.person_id: row.uid for row in scope.rows(_every(scope))}
             return rows.link(made, self.tenant, uids.get(person_id))
 
+    def _end_links(self, scope: Scope, who: Row[Any]) -> None:
+        """Nothing gives back what a member was: no link for its password, no invitation that it made."""
+        revoke(scope, self.actor, or_(links.c.person_id == who.person_id, links.c.created_by == who.name))
+
     def _note(self, scope: Scope, who: Member, before: audit.Content, after: audit.Content) -> None:
         named = {"Name": who.name}
         audit.note(
@@ -210,6 +216,15 @@ class Members:
             yield Scope(connection, self.tenant.id)
 
 
+def revoke(scope: Scope, actor: Actor, *which: ColumnElement[bool]) -> int:
+    """Links of the tenant that were not used and will not be; how many."""
+    found = [row.id for row in scope.rows(scope.select(links).where(links.c.used_at.is_(None), *which))]
+    for number in found:
+        scope.delete(links, links.c.id == number)
+        audit.note(scope, actor, AuditAction.REVOKE, LINKS, key=number)
+    return len(found)
+
+
 def printable(text: str, target: str) -> str:
     """The text without white space around it; InvalidValue unless it has 1 to 64 printable characters."""
     text = text.strip()
@@ -218,13 +233,13 @@ def printable(text: str, target: str) -> str:
     return text
 
 
-_ADMINISTERING = (members.c.role == Role.ADMINISTRATOR.word, members.c.disabled_at.is_(None))
+ADMINISTERING = (members.c.role == Role.ADMINISTRATOR.word, members.c.disabled_at.is_(None))
 _LATEST = sessions.c.seen_at.desc()
 
 
 def _not_the_last(scope: Scope, member: Member) -> None:
     if member.role is Role.ADMINISTRATOR and member.disabled_at is None:
-        if scope.count(members, *_ADMINISTERING) > 1:
+        if scope.count(members, *ADMINISTERING) > 1:
             return
         raise InvalidValue(
             f"{member.name} is the last administrator of this tenant; make somebody else one first",

@@ -19,7 +19,15 @@ from indicia.errors import Forbidden, InvalidValue, NotFound
 from indicia.model import Actor, AuditAction
 from indicia.store import audit, rows, tables
 from indicia.store.engine import Database
-from indicia.store.members import NAME_LIMIT, PEOPLE, SESSIONS, login_of, printable
+from indicia.store.members import (
+    ADMINISTERING,
+    NAME_LIMIT,
+    PEOPLE,
+    SESSIONS,
+    login_of,
+    printable,
+    revoke,
+)
 from indicia.store.nouns import Link, Member, Person, Role, Session, Tenant, Visitor
 from indicia.store.scope import Scope
 
@@ -28,6 +36,7 @@ SEEN_STEP = timedelta(seconds=60)
 AGENT_LIMIT = 256
 SHORTENED = NAME_LIMIT - 8
 """Characters that are kept of a name from elsewhere, so that a number fits behind it."""
+_SPENT = "this link was used before, has expired or was revoked; ask for a new one"
 _P, _M, _S, _L, _T = tables.people, tables.members, tables.sessions, tables.links, tables.tenants
 
 
@@ -112,6 +121,8 @@ class People:
             member = scope.row(scope.select(_M).where(mine))
             if member is not None and member.disabled_at is not None:
                 raise Forbidden("you are disabled in this tenant; ask an administrator")
+            if member is None:
+                _end_links(connection, found, _as(through, found.name))
             _assign(scope, found, role, issuer, _as(through, found.name), member)
             return rows.person(found)
 
@@ -288,10 +299,21 @@ def _take(connection: Connection, link_hash: str) -> Link:
     """The link, which from now on opens nothing any more; Forbidden where it does not already."""
     link = _link(connection, link_hash)
     if link is None:
-        raise Forbidden("this link was used before, has expired or was revoked; ask for a new one")
-    used = update(_L).where(_L.c.id == link.id)
-    connection.execute(used.values(used_at=rows.micros(rows.now())))
+        raise Forbidden(_SPENT)
+    used = update(_L).where(_L.c.id == link.id, _L.c.used_at.is_(None))
+    if not connection.execute(used.values(used_at=rows.micros(rows.now()))).rowcount:
+        raise Forbidden(_SPENT)
     return link
+
+
+def _end_links(connection: Connection, found: Row[Any], actor: Actor) -> None:
+    """Links for the password of somebody who is to be in another tenant, too.
+
+    Else whoever administers the first one could, by a link that was made before, be the person in the second.
+    """
+    mine = (_L.c.person_id == found.id, _L.c.used_at.is_(None))
+    for tenant_id in connection.execute(select(_L.c.tenant_id).where(*mine).distinct()).scalars().all():
+        revoke(Scope(connection, tenant_id), actor, *mine)
 
 
 def _add(connection: Connection, name: str, **values: str | None) -> Row[Any]:
@@ -321,12 +343,17 @@ def _admit(connection: Connection, link: Link, found: Row[Any], actor: Actor) ->
     scope = Scope(connection, link.tenant.id)
     known = scope.row(scope.select(_M).where(_M.c.person_id == found.id))
     role = max(link.role, Role.of(known.role)) if known else link.role
+    if known is None:
+        _end_links(connection, found, actor)
     _assign(scope, found, role, link.created_by, actor, known)
 
 
 def _assign(scope: Scope, found: Row[Any], role: Role, by: str, actor: Actor, known: Row[Any] | None) -> None:
     """Make the person a member with a role, or change the membership to that, and let it in again."""
     mine = _M.c.person_id == found.id
+    if role is Role.ADMINISTRATOR and not scope.count(_M, *ADMINISTERING):
+        # Each start of the service has printed a link for the first administrator, and here it is.
+        revoke(scope, actor, _L.c.person_id.is_(None), _L.c.role == role.word)
     if known is None:
         now = rows.micros(rows.now())
         scope.insert(_M, person_id=found.id, role=role.word, created_at=now, created_by=by)
