@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from indicia.errors import InputError, TooLarge, WrongMediaType
+from indicia.live.scans import FREE
 from indicia.web import intake
 
 URLENCODED = "application/x-www-form-urlencoded"
@@ -24,6 +27,8 @@ FIELDS = 10_000
 FILES = 20
 TYPED = 8 * 1024 * 1024
 """Bytes of a form without files: what people write and paste. A MiB takes a core half a second."""
+_LOOK = 4 * 1024 * 1024
+"""Bytes between two looks at how much room there is for the spool."""
 _TURN = threading.Lock()
 """One is read at a time, so that many together cost no more memory than one."""
 
@@ -119,11 +124,15 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
         raise too_large(limit)
-    size = 0
+    size, looked = 0, 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise too_large(limit)
+        if size - looked > _LOOK:
+            looked = size
+            if shutil.disk_usage(tempfile.gettempdir()).free < FREE:
+                raise InputError("there is too little room on the disk of the service for what is sent to it")
         yield part
 
 

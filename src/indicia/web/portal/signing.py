@@ -8,6 +8,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from indicia.auth import passwords
+from indicia.auth.attempts import FAILURES
 from indicia.errors import Forbidden, IndiciaError, InputError, InvalidValue, TooManyRequests
 from indicia.model import Actor, Through
 from indicia.store import Link, Member, Tenant
@@ -58,8 +59,6 @@ def proved(guest: Guest, name: str, password: str) -> str:
     """The uid of the person whose password it is; InputError, TooManyRequests after too many failures."""
     attempts, people, who = guest.portal.attempts, guest.portal.store.people, login_of(name)
     _admit(guest, who)
-    # Before it is known to be one, so that many at once are no way around the limit.
-    attempts.failed(who, guest.address)
     found = people.by_name(name)
     person, known = found or (None, None)
     if not passwords.holds(password, known) or person is None or known is None:
@@ -72,9 +71,12 @@ def proved(guest: Guest, name: str, password: str) -> str:
 
 
 def _admit(guest: Guest, who: str) -> None:
+    """Count a failure before it is known to be one: so many at once are no way around the limit."""
+    attempts = guest.portal.attempts
     try:
-        guest.portal.attempts.admit(who, guest.address)
-        guest.portal.attempts.admit(ANYBODY, guest.address, OF_AN_ADDRESS)
+        attempts.admit(ANYBODY, guest.address, OF_AN_ADDRESS)
+        attempts.failed(who, guest.address)
+        attempts.admit(who, guest.address, FAILURES + 1)
     except TooManyRequests as fault:
         raise TooManyRequests(
             f"Too many failed attempts; try again in {fault.retry_after} seconds.",

@@ -6,6 +6,7 @@ certificates. A secret that was made is on the answer to the POST that made it a
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from indicia import outputs as kinds
 from indicia.auth.sealing import Seal
-from indicia.errors import InputError, InvalidValue
+from indicia.errors import InputError, InvalidValue, TooManyRequests
 from indicia.live import courier, targets
 from indicia.messages import SECRET_LIMIT, TARGET_LIMIT, UNLESS_SAID, Backlog, Outcome, Output, Sent
 from indicia.model import Severity
@@ -27,6 +28,8 @@ OUTPUTS = "/portal/settings/outputs"
 COUNTED = 10_001
 """Messages of an output that are counted; beyond it is said that there are more."""
 AT_ONCE = 50
+_TESTS = threading.BoundedSemaphore(4)
+"""Of a process at one time: a receiver that is silent holds a thread for half a minute."""
 SENDS = tuple(sent for sent in Sent if sent is not Sent.TEST)
 
 
@@ -253,7 +256,12 @@ def test(visit: Visit) -> Response:
     """POST /portal/settings/outputs/{name}/test: a message of its own, now; what the receiver said."""
     box = visit.tenant.outbox
     found = box.output(visit.at("name"))
-    said = courier.try_out(Seal(visit.settings.home), box, found, box.trial())
+    if not _TESTS.acquire(blocking=False):
+        raise TooManyRequests("other outputs are tested at this moment; try again", retry_after=10)
+    try:
+        said = courier.try_out(Seal(visit.settings.home), box, found, box.trial())
+    finally:
+        _TESTS.release()
     worked = said.outcome is Outcome.DELIVERED
     words = f"took the message {said.message.id}" if worked else said.fault
     return _show(visit, found.name, tested=words, worked=worked)
