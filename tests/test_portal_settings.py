@@ -97,7 +97,11 @@ CSV = "match_type,value,list\nhostname,cdn.example,CDN\ncidr,198.51.100.0/24,Ran
     ("name", "content", "lists"),
     [
         ("misp.json", json.dumps(MISP).encode(), {"Public resolvers": 1, "Names": 1}),
-        ("misp.json.gz", gzip.compress(json.dumps(MISP).encode()), {"Public resolvers": 1, "Names": 1}),
+        (
+            "misp.json.gz",
+            gzip.compress(json.dumps(MISP).encode(), mtime=0),
+            {"Public resolvers": 1, "Names": 1},
+        ),
         ("lists.csv", CSV.encode(), {"CDN": 1, "Ranges": 1}),
         ("<img src=x onerror=alert(1)>.csv", CSV.encode(), {"CDN": 1, "Ranges": 1}),
     ],
@@ -128,7 +132,7 @@ def test_lists_of_a_file(
         ({}, b"{", "text"),
         ({}, b"[" * 100_000, "text"),
         ({}, b"\xff\xfe\x00", "text"),
-        ({}, gzip.compress(b"[]" * 1000)[:-9], "text"),
+        ({}, gzip.compress(b"[]" * 1000, mtime=0)[:-9], "text"),
         ({}, json.dumps([{"name": HOSTILE, "type": HOSTILE, "list": []}]).encode(), "text"),
         ({"name": "none of these"}, CSV.encode(), "name"),
     ],
