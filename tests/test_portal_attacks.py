@@ -16,7 +16,7 @@ from indicia.auth import secrets
 from indicia.errors import Forbidden, InputError, TooManyRequests
 from indicia.live import scans
 from indicia.live.scans import Scans
-from indicia.model import Actor, AuditAction
+from indicia.model import Actor, AuditAction, Through
 from indicia.store import Role, TenantStore, Wanted
 from indicia.web.portal import forms
 from indicia.web.portal.settings import outputs
@@ -82,6 +82,29 @@ def test_who_is_made_less_is_not_made_more_again_by_an_old_link(
     assert people.link(password) is None, "the old role, or the membership, would come back"
     assert people.link(invitation) is None, "nor by an invitation that the person made before"
     assert people.link(others) is not None, "what is nobody's business stays"
+
+
+def test_whom_a_provider_makes_less_has_no_link_left(service: Local, tenant: TenantStore) -> None:
+    add_person(service.store, tenant.uid, f"first of {tenant.uid}")
+    issuer, people = f"https://{tenant.uid}.example", service.store.people
+    name = f"signed on to {tenant.uid}"
+    given = (issuer, "subject", name, tenant.tenant)
+    people.signed_on(*given, Role.ADMINISTRATOR, Actor())
+    invitation = secrets.digest(secrets.make())
+    tenant.acting(Actor(name)).members.invite(invitation, Role.ADMINISTRATOR, "", HOUR)
+    people.signed_on(*given, Role.ADMINISTRATOR, Actor())
+    assert people.link(invitation) is not None
+    people.signed_on(*given, Role.READER, Actor())
+    assert people.link(invitation) is None
+
+
+def test_who_joins_is_told_with_the_request(service: Local, tenant: TenantStore) -> None:
+    kim = visiting(service, service.store.add_tenant(f"{tenant.name} 2").uid)
+    token = secrets.make()
+    tenant.members.invite(secrets.digest(token), Role.READER, "", HOUR)
+    kim.post(f"/portal/link/{token}/join")
+    (entry,) = tenant.trail.page(Wanted(action=AuditAction.CREATE, set_name="People")).found
+    assert (entry.by, entry.through, bool(entry.request_id)) == (kim.name, Through.PORTAL, True)
 
 
 def test_links_for_the_first_administrator_end_when_there_is_one(service: Local, tenant: TenantStore) -> None:

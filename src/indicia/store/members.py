@@ -71,13 +71,14 @@ class Members:
     def change_role(self, uid: str, role: Role) -> Member:
         """Give another role; links for and by it end. NotFound, InvalidValue for the last administrator."""
         with self._writing() as scope:
-            before = rows.member(_one(scope, uid))
+            found = _one(scope, uid)
+            before = rows.member(found)
             if role < Role.ADMINISTRATOR:
                 _not_the_last(scope, before)
             if role != before.role:
-                scope.update(members, members.c.id == _one(scope, uid).id, role=role.word)
+                scope.update(members, members.c.id == found.id, role=role.word)
                 self._note(scope, before, {"Role": before.role.word}, {"Role": role.word})
-                self._end_links(scope, _one(scope, uid))
+                end_links(scope, self.actor, found.person_id, before.name)
             return rows.member(_one(scope, uid))
 
     def disable(self, uid: str) -> Member:
@@ -89,7 +90,7 @@ class Members:
             if before.disabled_at is None:
                 scope.update(members, members.c.id == found.id, disabled_at=rows.micros(rows.now()))
                 self._note(scope, before, {"Enabled": True}, {"Enabled": False})
-                self._end_links(scope, found)
+                end_links(scope, self.actor, found.person_id, before.name)
             scope.delete(sessions, sessions.c.person_id == found.person_id)
             return rows.member(_one(scope, uid))
 
@@ -109,7 +110,7 @@ class Members:
             before = rows.member(found)
             _not_the_last(scope, before)
             scope.delete(members, members.c.id == found.id)
-            self._end_links(scope, found)
+            end_links(scope, self.actor, found.person_id, before.name)
             said = {"Name": before.name, "Role": before.role.word}
             audit.note(scope, self.actor, AuditAction.DELETE, PEOPLE, key=uid, before=said)
 
@@ -189,10 +190,6 @@ class Members:
             uids = {row.person_id: row.uid for row in scope.rows(_every(scope))}
             return rows.link(made, self.tenant, uids.get(person_id))
 
-    def _end_links(self, scope: Scope, who: Row[Any]) -> None:
-        """Nothing gives back what a member was: no link for its password, no invitation that it made."""
-        revoke(scope, self.actor, or_(links.c.person_id == who.person_id, links.c.created_by == who.name))
-
     def _note(self, scope: Scope, who: Member, before: audit.Content, after: audit.Content) -> None:
         named = {"Name": who.name}
         audit.note(
@@ -223,6 +220,11 @@ def revoke(scope: Scope, actor: Actor, *which: ColumnElement[bool]) -> int:
         scope.delete(links, links.c.id == number)
         audit.note(scope, actor, AuditAction.REVOKE, LINKS, key=number)
     return len(found)
+
+
+def end_links(scope: Scope, actor: Actor, person_id: int, name: str) -> int:
+    """Nothing gives back what a member was: no link for its password, no invitation that it made."""
+    return revoke(scope, actor, or_(links.c.person_id == person_id, links.c.created_by == name))
 
 
 def printable(text: str, target: str) -> str:

@@ -24,6 +24,7 @@ from indicia.store.members import (
     NAME_LIMIT,
     PEOPLE,
     SESSIONS,
+    end_links,
     login_of,
     printable,
     revoke,
@@ -77,12 +78,12 @@ class People:
         with self.database.reading() as connection:
             return _link(connection, link_hash)
 
-    def join(self, link_hash: str, uid: str) -> Link:
+    def join(self, link_hash: str, uid: str, through: Actor) -> Link:
         """Make a person that is there a member by a link, or raise its role; Forbidden, NotFound."""
         with self.database.writing() as connection:
             link = _take(connection, link_hash)
             found = _person(connection, uid)
-            _admit(connection, link, found, Actor(found.name))
+            _admit(connection, link, found, _as(through, found.name))
             return link
 
     def begin(self, link_hash: str, name: str, password: str, through: Actor) -> tuple[Person, Link]:
@@ -122,7 +123,7 @@ class People:
             if member is not None and member.disabled_at is not None:
                 raise Forbidden("you are disabled in this tenant; ask an administrator")
             if member is None:
-                _end_links(connection, found, _as(through, found.name))
+                _end_passwords(connection, found, _as(through, found.name))
             _assign(scope, found, role, issuer, _as(through, found.name), member)
             return rows.person(found)
 
@@ -306,7 +307,7 @@ def _take(connection: Connection, link_hash: str) -> Link:
     return link
 
 
-def _end_links(connection: Connection, found: Row[Any], actor: Actor) -> None:
+def _end_passwords(connection: Connection, found: Row[Any], actor: Actor) -> None:
     """Links for the password of somebody who is to be in another tenant, too.
 
     Else whoever administers the first one could, by a link that was made before, be the person in the second.
@@ -344,7 +345,7 @@ def _admit(connection: Connection, link: Link, found: Row[Any], actor: Actor) ->
     known = scope.row(scope.select(_M).where(_M.c.person_id == found.id))
     role = max(link.role, Role.of(known.role)) if known else link.role
     if known is None:
-        _end_links(connection, found, actor)
+        _end_passwords(connection, found, actor)
     _assign(scope, found, role, link.created_by, actor, known)
 
 
@@ -360,6 +361,8 @@ def _assign(scope: Scope, found: Row[Any], role: Role, by: str, actor: Actor, kn
         said = {"Name": found.name, "Role": role.word}
         audit.note(scope, actor, AuditAction.CREATE, PEOPLE, key=found.uid, after=said)
     elif known.disabled_at is not None or role.word != known.role:
+        if role < Role.of(known.role):
+            end_links(scope, actor, found.id, found.name)
         scope.update(_M, mine, role=role.word, disabled_at=None)
         before = {"Name": found.name, "Role": known.role, "Enabled": known.disabled_at is None}
         after = {"Name": found.name, "Role": role.word, "Enabled": True}

@@ -167,7 +167,8 @@ def join(guest: Guest) -> Response:
         uid = me.uid if me else proved(guest, name, guest.form.one("password"))
     except IndiciaError as fault:
         return _link_form(guest, link, fault.status, fault.message, name, "join")
-    guest.portal.store.people.join(tokens.digest(guest.at("token")), uid)
+    through = Actor("", Through.PORTAL, trace.current_id())
+    guest.portal.store.people.join(tokens.digest(guest.at("token")), uid, through)
     return entered(guest, uid, link.tenant, HOME)
 
 
