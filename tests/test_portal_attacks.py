@@ -7,16 +7,19 @@ import io
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlencode
 
 import pytest
 
 from indicia.auth import secrets
 from indicia.errors import Forbidden, InputError, TooManyRequests
-from indicia.live import scans
+from indicia.live import imports, scans
+from indicia.live.imports import Imports
 from indicia.live.scans import Scans
-from indicia.model import Actor, AuditAction, Through
+from indicia.model import Actor, AuditAction, Quotas, Through
 from indicia.store import Role, TenantStore, Wanted
 from indicia.web.portal import forms
 from indicia.web.portal.settings import outputs
@@ -293,16 +296,32 @@ class Slow(io.BytesIO):
         return super().read(size)
 
 
-def test_many_scans_at_once_are_not_more_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def scan_of(home: Path, content: Slow) -> object:
+    """One more scan."""
+    return Scans(home, "none", 1).begin("tenant", "a.log", content, "x", 1000, record=False)
+
+
+def import_of(home: Path, content: Slow) -> object:
+    """One more import."""
+    now = datetime.now(UTC)
+    asked = imports.Asked("a.csv", 0, "x", now, 1, "title", "", "", "", False, Quotas())
+    return Imports(home, "none").begin("tenant", asked, content)
+
+
+@pytest.mark.parametrize(("what", "begin"), [(scans, scan_of), (imports, import_of)])
+def test_many_files_at_once_are_not_more_than_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: ModuleType, begin: Callable[[Path, Slow], object]
+) -> None:
     """What is still coming counts, too."""
-    monkeypatch.setattr(scans, "UNFINISHED", 2)
-    monkeypatch.setattr(Scans, "_start", lambda _self, scan, _tenant: scan)
-    place, ready = Scans(tmp_path, "none", 1), threading.Event()
+    monkeypatch.setattr(what, "UNFINISHED", 2)
+    for one in (Scans, Imports):
+        monkeypatch.setattr(one, "_start", lambda _self, made, _tenant: made)
+    ready = threading.Event()
     refused: list[int] = []
 
     def send(number: int) -> None:
         try:
-            place.begin("tenant", "a.log", Slow(ready), "x", 1000, record=False)
+            begin(tmp_path, Slow(ready))
         except TooManyRequests:
             refused.append(number)
         if len(refused) == 4:
@@ -310,9 +329,9 @@ def test_many_scans_at_once_are_not_more_than_may_be(tmp_path: Path, monkeypatch
 
     together(send, 6)
     assert len(refused) == 4
-    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "scans").rglob("*") if path.is_dir()} == {
-        0o700
-    }
+    folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert len(folders) == 4
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
 
 
 def test_a_file_is_not_taken_where_the_disk_is_nearly_full(

@@ -14,6 +14,7 @@ that is begun again goes on where it was, and a file that is uploaded twice adds
 
 from __future__ import annotations
 
+import fcntl
 import re
 import secrets
 import shutil
@@ -125,23 +126,39 @@ class Imports:
 
     def begin(self, tenant: str, asked: Asked, content: BinaryIO) -> Import:
         """Keep a file and import it; its size is found here. TooManyRequests, InputError."""
-        self.tidy()
-        mine = self.every(tenant)
-        if sum(not one.state.phase.is_over for one in mine) >= UNFINISHED:
-            words = f"{UNFINISHED} imports of this tenant run or wait; wait until one has ended"
-            raise TooManyRequests(words, retry_after=10)
-        ended = [one for one in reversed(mine) if one.state.phase.is_over]
-        for old in ended[: max(0, len(mine) - MOST + 1)]:
-            shutil.rmtree(old.folder, ignore_errors=True)
-        folder = self._folder / tenant / secrets.token_hex(8)
-        folder.mkdir(mode=0o700, parents=True)
+        folder, file = self._place(tenant)
         try:
-            size = self._copy(content, folder / "upload")
+            with file:
+                size = self._copy(content, file)
             whole = replace(asked, name=named(asked.name), size=size)
             return self._start(Import(folder.name, folder, whole, State()), tenant)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def _place(self, tenant: str) -> tuple[Path, BinaryIO]:
+        """A folder, and the file in it for what comes, held while it comes. TooManyRequests.
+
+        One at a time, so that of many requests at once each sees what the others have begun.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with (self._folder / "coming").open("ab") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self.tidy()
+            mine = self.every(tenant)
+            coming = sum(is_held(folder / "upload") for folder in self._folders(tenant))
+            if coming + sum(not one.state.phase.is_over for one in mine) >= UNFINISHED:
+                words = f"{UNFINISHED} imports of this tenant run or wait; wait until one has ended"
+                raise TooManyRequests(words, retry_after=10)
+            ended = [one for one in reversed(mine) if one.state.phase.is_over]
+            for old in ended[: max(0, len(mine) - MOST + 1)]:
+                shutil.rmtree(old.folder, ignore_errors=True)
+            (self._folder / tenant).mkdir(mode=0o700, exist_ok=True)
+            folder = self._folder / tenant / secrets.token_hex(8)
+            folder.mkdir(mode=0o700)
+            file = (folder / "upload").open("xb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return folder, file
 
     def again(self, one: Import, tenant: str, by: str) -> None:
         """Go on with one that was stopped, cancelled or has failed. InputError."""
@@ -182,14 +199,13 @@ class Imports:
         if place.is_dir():
             yield from (path for path in place.iterdir() if _ID.fullmatch(path.name))
 
-    def _copy(self, content: BinaryIO, path: Path) -> int:
+    def _copy(self, content: BinaryIO, file: BinaryIO) -> int:
         size = 0
         if shutil.disk_usage(self._home).free < FREE:
             raise InputError("there is too little room for it on the disk of the service")
-        with path.open("xb") as file:
-            while data := content.read(_STEP):
-                size += len(data)
-                file.write(data)
+        while data := content.read(_STEP):
+            size += len(data)
+            file.write(data)
         if not size:
             raise InputError("the file is empty", target="file")
         return size
