@@ -72,8 +72,8 @@ format: setup ## let ruff write the format and sort the imports
 	$(BIN)/python -m ruff format $(CODE)
 
 .PHONY: screenshots
-screenshots: setup ## pictures of the portal's pages into .screenshots: WORDS='alerts account' for some of them
-	PYTHONPATH=tests $(BIN)/python -m screenshots .screenshots $(WORDS)
+screenshots: setup ## pictures of the portal's pages into .screenshots: WORDS='alerts account' for some, README=1 for README.md's
+	PYTHONPATH=tests $(BIN)/python -m screenshots $(if $(README),--readme docs/images,.screenshots $(WORDS))
 
 .PHONY: bench
 bench: $(VENV)/.ready-bench ## the figures of docs/figures.md, measured on this machine; installs the peers

@@ -1,12 +1,19 @@
-"""A tenant with what `examples/` holds: definitions, indicators, alerts and the work on them."""
+"""A tenant with what `examples/` holds: definitions, indicators, alerts and the work on them.
+
+The definitions have a description here, and the alerts were opened in the course of the last days.
+"""
 
 from __future__ import annotations
 
+import io
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 from indicia import telemetry
 from indicia.allow import AllowEntry, AllowKind, AllowList
@@ -14,15 +21,49 @@ from indicia.auth import secrets
 from indicia.detect import detect
 from indicia.feeds import read
 from indicia.feeds.make import OwnList
+from indicia.live.imports import Asked, Import, Imports
 from indicia.live.scans import Scan, Scans
 from indicia.match import ReferenceMatcher
 from indicia.messages import Output
-from indicia.model import AlertDefinition, AlertStatus, Classification, Indicator, IndicatorType, Suppression
-from indicia.store import Arrived, TenantStore
+from indicia.model import (
+    AlertDefinition,
+    AlertStatus,
+    Classification,
+    Indicator,
+    IndicatorType,
+    Quotas,
+    Suppression,
+)
+from indicia.store import Arrived, TenantStore, rows
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 BY = "Kim Abara"
+DAYS = (6, 5, 5, 3, 2, 2, 1, 1, 0, 0)
+"""How long ago the events of each file came."""
+TEXTS = {
+    "delivery": (
+        "A document of the campaign Paper Lantern, or what it loads, was met. Who opens it starts a script"
+        " that fetches the tools of the attacker.",
+        "Ask the user what was opened. Take the machine off the network when the script ran; delete the mail"
+        " in every mailbox.",
+    ),
+    "tools": (
+        "A program that Paper Lantern brings along was met on the machine: it moves on from there with"
+        " passwords that it reads in memory.",
+        "Take the machine off the network. Set new passwords for everybody who was signed in.",
+    ),
+    "command and control": (
+        "The machine asked for or spoke to a server from which Paper Lantern steers its tools, once in ten"
+        " minutes. A name alone was perhaps only looked up.",
+        "Look for the process that spoke, keep a copy of its file, and block the address at the proxy.",
+    ),
+    "exfiltration": (
+        "Data went, or was about to go, to a place where Paper Lantern collects what it steals.",
+        "Find out what was sent and how much. Tell the owner of the data.",
+    ),
+}
+"""Description and recommended action, by the end of a definition's name."""
 
 
 def furnish(tenant: TenantStore) -> None:
@@ -31,20 +72,57 @@ def furnish(tenant: TenantStore) -> None:
     for one in OwnList("indicators.csv").indicators(read(str(EXAMPLES / "indicators.csv"))):
         found[one.definition].append(one)
     for owner, listed in found.items():
-        (made,) = tenant.add_definitions([owner], BY)
+        (made,) = tenant.add_definitions([_described(owner)], BY)
         tenant.add_indicators([replace(one, definition=made) for one in listed], BY)
     matcher = ReferenceMatcher(list(tenant.matchable()))
-    for source in telemetry.sources([str(EXAMPLES / "telemetry")]):
-        tenant.record(
-            [
-                detection
-                for event in telemetry.events(source, malformed=lambda _fault: None)
-                for detection in detect(event, matcher, tenant.uid)
-            ]
-        )
+    for days, source in zip(DAYS, telemetry.sources([str(EXAMPLES / "telemetry")]), strict=True):
+        found_there = [
+            detection
+            for event in telemetry.events(source, malformed=lambda _fault: None)
+            for detection in detect(event, matcher, tenant.uid)
+        ]
+        with _days_ago(days):
+            tenant.record(found_there)
     _work(tenant)
     _settings(tenant)
     _arrivals(tenant)
+
+
+def _described(definition: AlertDefinition) -> AlertDefinition:
+    description, action = TEXTS.get(definition.name.partition(": ")[2], ("", None))
+    return replace(definition, ux_description=description, recommended_action=action)
+
+
+@contextmanager
+def _days_ago(days: int) -> Iterator[None]:
+    """What is stored within was stored then."""
+    with patch.object(rows, "now", lambda: datetime.now(UTC) - timedelta(days=days)):
+        yield
+
+
+def upload(tenant: TenantStore) -> Import:
+    """An upload that has ended, with a row that was refused."""
+    lines = b"type,value\nDomainName,beacon.example\nSha1,none\n"
+    owner = tenant.definitions()[0]
+    asked = Asked(
+        name="partners.csv",
+        size=0,
+        by=BY,
+        made_at=datetime.now(UTC),
+        definition_id=owner.id,
+        definition=owner.title,
+        function="",
+        format="",
+        source="",
+        subdomains=True,
+        quotas=Quotas(),
+    )
+    found = uploads(tenant)
+    begun = found.begin(tenant.uid, asked, io.BytesIO(lines))
+    end = time.monotonic() + 60
+    while not (now := found.one(tenant.uid, begun.id)).state.phase.is_over and time.monotonic() < end:
+        time.sleep(0.05)
+    return now
 
 
 def scan(tenant: TenantStore) -> Scan:
@@ -60,8 +138,20 @@ def scan(tenant: TenantStore) -> Scan:
 
 def scans(tenant: TenantStore) -> Scans:
     """Those of the home in which the tenant's store is."""
-    path = tenant._database.path
-    return Scans(path.parent, f"sqlite:///{path}", 1000)
+    return Scans(_home(tenant), _url(tenant), 1000)
+
+
+def uploads(tenant: TenantStore) -> Imports:
+    """Those of the same home."""
+    return Imports(_home(tenant), _url(tenant))
+
+
+def _home(tenant: TenantStore) -> Path:
+    return tenant._database.path.parent
+
+
+def _url(tenant: TenantStore) -> str:
+    return f"sqlite:///{tenant._database.path}"
 
 
 def _arrivals(tenant: TenantStore) -> None:

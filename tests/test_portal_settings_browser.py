@@ -16,7 +16,6 @@ import requests
 from playwright.sync_api import Page
 
 from browser import WIDTHS, Portal
-from furnished import furnish
 from indicia.web import snippets
 from receivers import web
 from service import SHA1, wait_until
@@ -155,9 +154,6 @@ def test_settings_work_without_javascript(portal: Portal) -> None:
         plain.close()
 
 
-PAGES = ("threat-intel", "applications", "quotas", "allow-lists", "outputs?kind=syslog", "audit", "retention")
-
-
 LOOKS = (("light", "wide"), ("dark", "narrow"))
 """In turn: `tests/components.html`, of which pages are made, is looked at in each."""
 
@@ -172,17 +168,3 @@ def looked_at(portal: Portal, names: Sequence[str]) -> None:
 
 def test_axe_finds_nothing_in_empty_settings(portal: Portal) -> None:
     looked_at(portal, ("outputs", "applications", "allow-lists", "threat-intel"))
-
-
-def test_axe_finds_nothing_in_settings(portal: Portal) -> None:
-    furnish(portal.tenant)
-    own = portal.tenant
-    one = f"allow-lists/{own.allow_lists.all()[0].id}"
-    more = (
-        f"applications/{own.applications()[0].client_id}",
-        one,
-        f"{one}/preview",
-        f"outputs/{own.outbox.outputs()[0].name}",
-        "audit?by=nobody",
-    )
-    looked_at(portal, (*PAGES, *more))
