@@ -54,8 +54,8 @@ TEXTS = {
         "Take the machine off the network. Set new passwords for everybody who was signed in.",
     ),
     "command and control": (
-        "The machine asked for or spoke to a server from which Paper Lantern steers its tools, once in ten"
-        " minutes. A name alone was perhaps only looked up.",
+        "The machine asked for or spoke to a server from which Paper Lantern steers its tools. Where a"
+        " name is all that met, it was perhaps only looked up.",
         "Look for the process that spoke, keep a copy of its file, and block the address at the proxy.",
     ),
     "exfiltration": (

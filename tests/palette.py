@@ -19,15 +19,21 @@ _REDUCE = """async (url) => {
   const pixels = new Uint32Array(context.getImageData(0, 0, image.width, image.height).data.buffer);
   const count = new Map();
   for (const one of pixels) count.set(one, (count.get(one) || 0) + 1);
-  const colours = [...count.keys()].sort((a, b) => count.get(b) - count.get(a));
-  const kept = colours.slice(0, 256);
+  const colours = [...count.keys()];
   const part = (colour, shift) => (colour >>> shift) & 255;
   const far = (a, b) => [0, 8, 16].reduce((sum, shift) => sum + (part(a, shift) - part(b, shift)) ** 2, 0);
-  const place = new Map(kept.map((one, number) => [one, number]));
-  for (const one of colours.slice(256)) {
-    let best = 0;
-    kept.forEach((other, number) => { if (far(one, other) < far(one, kept[best])) best = number; });
-    place.set(one, best);
+  const kept = [];
+  const place = new Map();
+  const off = new Map(colours.map((one) => [one, 1e6]));
+  while (kept.length < Math.min(256, colours.length)) {
+    const next = colours.reduce((a, b) => (off.get(b) * count.get(b) > off.get(a) * count.get(a) ? b : a));
+    for (const one of colours) {
+      if (far(one, next) < off.get(one)) {
+        off.set(one, far(one, next));
+        place.set(one, kept.length);
+      }
+    }
+    kept.push(next);
   }
   const text = (bytes) => {
     let out = "";
@@ -43,7 +49,7 @@ _REDUCE = """async (url) => {
     pixels: text(Uint8Array.from(pixels, (one) => place.get(one))),
   };
 }"""
-"""The commonest colours, and for each pixel the number of the nearest of them."""
+"""The colours that leave the least wrong, and for each pixel the number of the nearest of them."""
 
 
 def reduced(png: bytes, browser: Browser) -> bytes:

@@ -101,3 +101,14 @@ def test_a_line_is_cut_between_words() -> None:
 
 def test_a_cell_beyond_all_headers_is_no_header() -> None:
     assert pasted.read("a," + "x" * 200_000 + "\nevil[.]example").total == 1
+
+
+def test_a_sentence_above_a_list_is_searched() -> None:
+    lines = ["From the report: hxxp://bad[.]example/x and 203.0.113.9, kim@partner.example", "nothing in it"]
+    reading = pasted.read("\n".join(lines + [f"host{number}.example" for number in range(20)]))
+    assert reading.format == "list"
+    found = [(one.indicator.value, one.line) for one in reading.rows[:2]]
+    assert found == [("http://bad.example/x", 1), ("203.0.113.9", 1)]
+    assert reading.total == 22
+    last = reading.faults[-1]
+    assert (last.line, last.reason) == (2, "'nothing in it' looks like no indicator")

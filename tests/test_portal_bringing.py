@@ -83,6 +83,7 @@ def test_a_mail_is_understood_and_stored(alex: Visiting, tenant: TenantStore) ->
     form = [*sent, *functions, ("source", "mail of 3 March"), *(("pick", str(n)) for n in range(6))]
     nowhere = alex.post("/portal/paste/store", form)
     assert (nowhere.status, "belongs to an alert definition" in text_of(nowhere)) == (400, True)
+    assert "stored Equals under Paper Lantern" in text_of(nowhere), "it is as well known as before"
     assert tenant.counts().indicators == before
     again = [*form, ("AlertDefinition", str(owner.id))]
     told = text_of(alex.follow(alex.post("/portal/paste/store", again)))
@@ -95,6 +96,16 @@ def test_a_mail_is_understood_and_stored(alex: Visiting, tenant: TenantStore) ->
     assert {one.source for one in new} == {"mail of 3 March"}
     last = tenant.audit_log()[-1]
     assert (last.action, last.through, last.by) == (AuditAction.BULK_UPLOAD, Through.PORTAL, alex.name)
+
+
+def test_a_text_without_indicators_is_not_lost(alex: Visiting, tenant: TenantStore) -> None:
+    assert "There is no alert definition yet" in text_of(alex.get("/portal/paste"))
+    add(tenant)
+    page = alex.post("/portal/paste", {"text": "an evil.lan of long ago", "source": "a mail"})
+    assert "No indicator was found in this text" in text_of(page)
+    assert "There is no alert definition yet" not in text_of(page)
+    assert "an evil.lan of long ago</textarea>" in page.body.decode()
+    assert 'value="a mail"' in page.body.decode()
 
 
 def test_one_wrong_row_stores_nothing(alex: Visiting, tenant: TenantStore) -> None:

@@ -445,3 +445,25 @@ def test_what_is_anothers_is_not_there(service: Local, alex: Visiting, tenant: T
     assert alex.get(f"{INDICATORS}?definition={owner.id}").body.count(b"data-row") == 0
     assert found.canonical not in alex.get(f"{INDICATORS}/export?definition={owner.id}").body.decode()
     assert (theirs.counts(), theirs.generation(), len(theirs.audit_log())) == before
+
+
+@pytest.mark.parametrize(
+    ("referer", "back"),
+    [
+        ("https://h/portal/indicators?type=Url", 'href="/portal/indicators?type=Url">'),
+        ("https://h/portal/indicators/many", ""),
+        ("https://other.example/", ""),
+        ("https://h/portal/../x", ""),
+        ("", ""),
+    ],
+    ids=("its list", "itself", "another site", "no page", "nothing"),
+)
+def test_an_error_page_leads_back(alex: Visiting, referer: str, back: str) -> None:
+    reply = alex.post(
+        "/portal/indicators/many", {"scope": "ticked", "action": "disable"}, headers={"Referer": referer}
+    )
+    said = reply.body.decode()
+    assert reply.status == 400
+    assert "Tick the indicators that are meant" in said
+    assert ("</svg>Back</a>" in said) == bool(back)
+    assert back in said

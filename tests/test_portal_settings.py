@@ -123,7 +123,7 @@ def test_lists_of_a_file(
         ({}, None, "text"),
         ({"text": "a.example", "name": "x", "kind": "Hostname"}, b"b.example", "text"),
         ({"text": "a.example", "kind": "Hostname"}, None, "name"),
-        ({"text": "a.example", "name": "x"}, None, "name"),
+        ({"text": "a.example", "name": "x"}, None, "kind"),
         ({"text": "a.example", "name": "x", "kind": "Magic"}, None, "kind"),
         ({"text": "# nothing", "name": "x", "kind": "Hostname"}, None, "text"),
         ({"text": "(a|b)(?=c)\n", "name": "x", "kind": "Regex"}, None, "text"),

@@ -120,7 +120,7 @@ def test_a_list_is_pasted_previewed_and_put_in_force(portal: Portal) -> None:
     page = portal.visit(f"{ROOT}/allow-lists")
     page.locator("#field-name").fill("ours")
     page.locator("#field-text").fill("host-1.example\nhost-2.example")
-    page.get_by_label("The lines of a plain list are").select_option("Hostname")
+    page.get_by_label("Each line is").select_option("Hostname")
     page.get_by_role("button", name="Store it").click()
     page.get_by_label("As if it did this").select_option("Suppress")
     page.get_by_role("button", name="Preview").click()

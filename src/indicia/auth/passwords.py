@@ -28,7 +28,7 @@ def check(password: str, name: str = "", target: str = "password") -> None:
     """Raise InvalidValue unless the password may be chosen by somebody of that name."""
     if len(password) < SHORTEST:
         raise InvalidValue(
-            f"has {SHORTEST} characters or more; a few words that do not belong together will do",
+            f"needs {SHORTEST} characters or more; a few words that do not belong together will do",
             target=target,
         )
     if len(password) > LONGEST:

@@ -1,9 +1,9 @@
 """What somebody pastes, before anything is stored: a list, a table, a mail, a report, all of it as one text.
 
 The text is read as a file of the same content would be (`feeds.guess`), so a table keeps its columns and a
-report is searched. Each indicator is given once, with the function that is suggested, where it stood, and
-what its author should know; what could not be used is given with the reason. Time is bounded by SECONDS,
-memory by LIMIT.
+report is searched; of a list, the lines that are no value are searched, too. Each indicator is given once,
+with the function that is suggested, where it stood, and what its author should know; what could not be used
+is given with the reason. Time is bounded by SECONDS, memory by LIMIT.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ def read(text: str, source: str | None = None) -> Reading:
     choice = make.Choice(subdomains=True, source=source)
     seen: set[object] = set()
     end = time.monotonic() + SECONDS
-    for row in _in_pieces(whole) if name == "text" else read_lines(name, everything):
+    rows: Iterator[FeedRow | FeedFault | None] = (
+        _in_pieces(whole) if name == "text" else read_lines(name, everything)
+    )
+    for row in _searched(rows, whole) if name == "list" else rows:
         if row is not None:
             _take(made, row, choice, seen, whole)
             made.line = row.line
@@ -102,6 +105,22 @@ def _in_pieces(whole: list[str]) -> Iterator[FeedRow | FeedFault | None]:
         for piece in _pieces(line):
             yield from plain_text.found_in(Line(number, piece))
             yield None
+
+
+def _searched(
+    rows: Iterator[FeedRow | FeedFault | None], whole: list[str]
+) -> Iterator[FeedRow | FeedFault | None]:
+    """The rows of a list; a line that is no value may be a sentence with some in it."""
+    for row in rows:
+        found = False
+        if isinstance(row, FeedFault) and row.line <= len(whole):
+            for piece in _pieces(whole[row.line - 1]):
+                for one in plain_text.found_in(Line(row.line, piece)):
+                    found = True
+                    yield one
+                yield None
+        if not found:
+            yield row
 
 
 def _pieces(line: str) -> Iterator[str]:

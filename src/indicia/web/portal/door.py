@@ -24,7 +24,7 @@ from indicia.store import Role, TenantStore, Visitor
 from indicia.web import problems, trace
 from indicia.web.portal import forms, tokens
 from indicia.web.portal.pages import NAVIGATION, Entry, OpenPage, Page
-from indicia.web.portal.visit import Guest, Portal, Visit, host_of, local, path_of
+from indicia.web.portal.visit import HOME, Guest, Portal, Visit, host_of, local, path_of
 
 LOG = logging.getLogger("indicia.web")
 HEADERS = {
@@ -203,6 +203,7 @@ class Door:
             layout = "plain.html" if visit is None else "base.html"
             phrase = HTTPStatus(fault.status).phrase
             context = {"fault": fault, "message": said, "layout": layout, "phrase": phrase}
+            context["back"] = _back(guest.request)
             response = (visit or guest).page("error.html", fault.status, **context)
         if fault.retry_after is not None:
             response.headers["Retry-After"] = str(fault.retry_after)
@@ -236,6 +237,13 @@ def _is_ours(request: Request) -> bool:
         return False
     origin = request.headers.get("origin", "")
     return not origin or host_of(origin) == request.headers.get("host", "").lower()
+
+
+def _back(request: Request) -> str:
+    """The page whose link or form led here; empty where it is this one, none of ours, or not said."""
+    said = path_of(request.headers.get("referer", ""))
+    found = local(said) if said else HOME
+    return "" if found == HOME or found.partition("?")[0] == request.url.path else found
 
 
 def _fault(error: Exception) -> IndiciaError:

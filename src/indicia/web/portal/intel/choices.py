@@ -27,7 +27,7 @@ def definition(tenant: TenantStore, text: str, target: str = OWNER) -> AlertDefi
     """The definition that somebody chose: by its id, or by its name where one has it. InvalidValue."""
     wanted = text.strip()
     if not wanted:
-        raise InvalidValue("is missing: an indicator belongs to an alert definition", target=target)
+        raise InvalidValue("choose one: an indicator belongs to an alert definition", target=target)
     if wanted.isascii() and wanted.isdecimal() and len(wanted) <= _DIGITS:
         try:
             return tenant.definition(int(wanted))

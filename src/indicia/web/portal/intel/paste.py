@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -163,9 +164,9 @@ def _numbers(form: Form) -> list[int]:
 
 
 def _sent(visit: Visit, faults: dict[int, str]) -> list[Offered]:
-    """The rows of the form again, with what is wrong."""
+    """The rows of the form again, with what is wrong and what is known of them."""
     form, picked = visit.form, set(_numbers(visit.form))
-    rows = []
+    rows, known = [], _known(visit)
     for number in range(pasted.MOST):
         value = form.one(f"value-{number}")[: VALUE_LIMIT + 1]
         if not value or form.one(f"type-{number}") not in list(IndicatorType):
@@ -183,13 +184,26 @@ def _sent(visit: Visit, faults: dict[int, str]) -> list[Offered]:
                 functions_of(kind),
                 0,
                 "",
-                (),
-                (),
+                known[number].warnings if number in known else (),
+                known[number].stored if number in known else (),
                 number in picked,
                 faults.get(number, ""),
             )
         )
     return rows
+
+
+def _known(visit: Visit) -> dict[int, Offered]:
+    """What is known of the rows of the form that can be used, by their number."""
+    form, read = visit.form, {}
+    for number in range(pasted.MOST):
+        kind, value = form.one(f"type-{number}"), form.one(f"value-{number}")[: VALUE_LIMIT + 1]
+        if value and kind in list(IndicatorType):
+            with suppress(InvalidValue):
+                row = FeedRow(0, IndicatorType(kind), value)
+                found, warnings = make.indicator(row, make.NOBODY, make.Choice(subdomains=True))
+                read[number] = pasted.Understood(found, 0, "", warnings)
+    return dict(zip(read, _offered(visit.tenant, list(read.values())), strict=True))
 
 
 def _page(
@@ -206,7 +220,7 @@ def _page(
         reading=reading,
         rows=rows,
         formats=FORMATS,
-        text=visit.form.one("text") if fault and not rows else "",
+        text="" if rows else visit.form.one("text"),
         source=visit.form.one("source")[:SOURCE_LIMIT],
         most=pasted.MOST,
         **choices.definitions(visit.tenant, visit.form.one(OWNER) or visit.query("definition")),

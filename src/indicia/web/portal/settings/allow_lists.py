@@ -139,7 +139,7 @@ def _read(visit: Visit, name: str | None) -> list[WarningList]:
     form = visit.form
     sent, text = form.file("file"), form.one("text")
     if (sent is None) == (not text.strip()):
-        raise InvalidValue("paste entries or choose a file, one of both", target="text")
+        raise InvalidValue("paste entries or choose a file: one of the two", target="text")
     kind = form.one("kind")
     if kind and kind not in list(AllowKind):
         raise InvalidValue(f"must be one of {', '.join(AllowKind)}", target="kind")
@@ -151,8 +151,11 @@ def _read(visit: Visit, name: str | None) -> list[WarningList]:
     except InputError as fault:
         # The command line's words about options would mislead here.
         plain = fault.message.startswith("a plain list says")
-        words = "a plain list needs a name and a kind" if plain else str(fault)
-        raise InputError(words, target="name" if plain else "text") from None
+        if plain and not name:
+            raise InputError("a plain list needs a name", target="name") from None
+        if plain:
+            raise InputError("say what the lines of a plain list are", target="kind") from None
+        raise InputError(str(fault), target="text") from None
     if not found:
         raise InvalidValue("holds no list of that name", target="name")
     return found

@@ -252,6 +252,13 @@ def resume(visit: Visit) -> Response:
     return visit.go(f"{OUTPUTS}/{made.name}", f"{made.name} is told again; what waits is tried at once.")
 
 
+def _as_here(fault: str) -> str:
+    """An error in the words of these pages: the command line's option is a field here."""
+    return fault.replace(
+        "allow it: --option allow=", "delete this output and add it with, under “Addresses allowed”: "
+    )
+
+
 def test(visit: Visit) -> Response:
     """POST /portal/settings/outputs/{name}/test: a message of its own, now; what the receiver said."""
     box = visit.tenant.outbox
@@ -263,7 +270,7 @@ def test(visit: Visit) -> Response:
     finally:
         _TESTS.release()
     worked = said.outcome is Outcome.DELIVERED
-    words = f"took the message {said.message.id}" if worked else said.fault
+    words = f"took the message {said.message.id}" if worked else _as_here(said.fault)
     return _show(visit, found.name, tested=words, worked=worked)
 
 
