@@ -60,8 +60,8 @@ PARAMETERS: dict[str, Callable[[TenantStore], Any]] = {
     "/portal/settings/members/{uid}": lambda tenant: tenant.members.all()[-1].uid,
 }
 """What stands in the place of the one parameter of a path."""
-FILES = ("/export", "/report", "/ca.pem")
-"""Ends of paths that give files."""
+FILES = ("/export", "/report", "/ca.pem", "/alerts/news")
+"""Ends of paths that give files, or a part of another page."""
 MORE = ("/portal/nothing", "/portal/settings/outputs?kind=webhook", "/portal/settings/audit?by=nobody")
 """Further ones worth a look."""
 NAME = "Alex Lindqvist"

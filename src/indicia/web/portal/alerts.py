@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -83,7 +84,7 @@ def choices(visit: Visit) -> dict[str, object]:
     return {
         "statuses": [str(one) for one in AlertStatus],
         "classifications": [str(one) for one in Classification],
-        "determinations": [str(one) for one in Determination],
+        "determinations": [(str(one), _spoken(one)) for one in Determination],
         "me": visit.person.name,
     }
 
@@ -232,6 +233,11 @@ def _row(cells: Iterable[object]) -> str:
 
 def _iso(time: datetime | None) -> str:
     return "" if time is None else time.isoformat().replace("+00:00", "Z")
+
+
+def _spoken(word: str) -> str:
+    """NotAvailable as people say it: Not available."""
+    return re.sub(r"(?<=[a-z])[A-Z]", lambda found: f" {found[0].lower()}", word)
 
 
 PAGES: tuple[Page, ...] = (

@@ -239,7 +239,8 @@ def change(visit: Visit) -> Response:
         visit.tenant.allow_lists.change(found.id, changes, visit.person.name)
     except InvalidValue as fault:
         return _show(visit, found, fault=fault)
-    return visit.go(_path(found), "Saved. It acts on what is detected from now on.")
+    when = "" if found.enabled else ", once it is enabled"
+    return visit.go(_path(found), f"Saved. It acts on what is detected from now on{when}.")
 
 
 def enable(visit: Visit) -> Response:
