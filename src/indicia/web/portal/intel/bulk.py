@@ -64,7 +64,7 @@ def begin(visit: Visit) -> Response:
     whole = form.one("scope") == "all"
     ids = [] if whole else _ids(form)
     if not whole and not ids:
-        raise InvalidValue("tick the indicators that are meant, or choose all of the list", target="ids")
+        raise InvalidValue("tick the indicators that are meant, or choose all of the list")
     if wanted.action == "delete" and not form.has("sure"):
         return _page(visit, wanted, asked, ids=ids, sure=False)
     if whole:
@@ -129,7 +129,7 @@ def _wanted(visit: Visit) -> Wanted:
     if action == "until":
         at = fields.time_of(form.one("at"), "at")
         if at is None:
-            raise InvalidValue("write under “Expiry (UTC)” when they expire", target="at")
+            raise InvalidValue("write under “Expiry (UTC)” when they expire")
         return Wanted(
             action, deeds.expires(at), {**kept, "at": at.isoformat()}, f"expire at {at:%Y-%m-%d %H:%M}"
         )
