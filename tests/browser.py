@@ -117,7 +117,8 @@ def signed_in(process: Process, browser: Browser, store: Store, tenant: str, nam
         context.close()
 
 
-@pytest.fixture(scope="session")
+# Of a module: while Playwright is there its loop runs in this thread, and nobody else's may.
+@pytest.fixture(scope="module")
 def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Store, Browser]]:
     if CHROMIUM is None:
         pytest.skip("Chromium is absent: tests in a browser are skipped")

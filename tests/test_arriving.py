@@ -163,7 +163,7 @@ def test_what_is_no_event_costs_little(service: Local, access: Access, unit: byt
     client = service.client(access)
     began = time.process_time()
     reply = client("POST", "Events", unit * (5_000_000 // len(unit)), NDJSON)
-    assert time.process_time() - began < 5  # 25 s before
+    assert time.process_time() - began < 12  # 25 s before, without coverage and on an idle machine
     if unit == b"\n":
         assert reply.json() | {"generation": 0} == {
             "accepted": 0, "malformed": 0, "malformedLines": [], "reasons": [], "detections": 0,

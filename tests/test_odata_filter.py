@@ -247,7 +247,7 @@ def test_hostile_query_strings_are_refused_at_once(name: str, text: str) -> None
     ):
         said = refusal(partial(options.parse, asked.replace(" ", "+"), options.LIST_OPTIONS))
         assert said is None or len(said.message) < 700
-    assert time.thread_time() - start < 1
+    assert time.thread_time() - start < 3
 
 
 WIDEST = {
@@ -510,7 +510,7 @@ def test_a_query_that_takes_too_long_is_stopped(store: Store, monkeypatch: pytes
     ]
     tenant.add_indicators(rows, "tests")
     way = "AlertDefinition/IndicatorsOfCompromise/any"
-    where = parse.predicate(f"{way}(x:x/{way}(y:y/Value eq 'nothing'))", parse.context(INDICATOR))
+    where = parse.predicate(f"{way}(x:contains(x/Value,'nothing'))", parse.context(INDICATOR))
     monkeypatch.setattr("indicia.store.tenant.QUERY_SECONDS", 0.2)
     start = time.perf_counter()
     with pytest.raises(InputError, match=r"longer than 0\.2 seconds and was stopped"):
