@@ -46,6 +46,10 @@ test-fast: setup ## what takes long is left out, under 60 s
 test-slow: setup ## the long runs alone: the whole truth, kills by the hundred
 	$(PYTEST) -m slow $(ARGS)
 
+.PHONY: test-spark
+test-spark: $(VENV)/.ready-spark ## Spark's jobs, on Sail and on Spark 4 itself (Java 17); installs 450 MB
+	$(PYTEST) -m 'slow or not slow' tests/test_scale.py $(ARGS)
+
 .PHONY: soak
 soak: setup ## faults around the service: kills, full disk, clock steps, dead webhooks, a locked store: MINUTES=20 SEED=1
 	PYTHONPATH=tests $(BIN)/python -m soak faults --minutes $(MINUTES) --seed $(or $(SEED),1)

@@ -23,13 +23,18 @@ from indicia.detect import detect_all, once
 from indicia.errors import MalformedFile
 from indicia.match import engine
 from indicia.match.index import Index as Compiled
-from indicia.model import AlertDefinition, Detection
+from indicia.model import AlertDefinition, Detection, Event
 from indicia.telemetry import Malformed, Selection, Source
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 Hears = Callable[[Malformed], None]
+_Reads = Callable[..., Iterator[Event]]
+
+
+def _passed(_what: object) -> None:
+    """Nobody hears of it."""
 
 
 class Index:
@@ -73,7 +78,21 @@ class Index:
         if isinstance(what, bytes | bytearray | memoryview):
             source = Source(name or "bytes", held=bytes(what))
             return self._sources([source], schema, 1, malformed)
-        return self._table(what, Source(name or "table"), schema)
+        return self._rows(telemetry.of_table, what, Source(name or "table"), schema, malformed)
+
+    def scan_lines(
+        self,
+        lines: Any,
+        *,
+        schema: str | None = None,
+        name: str = "lines",
+        malformed: Hears | None = None,
+    ) -> Iterator[Detection]:
+        """Every detection in a pyarrow Array of texts or binary, each a JSON object; its line is its number.
+
+        As `scan` of a table, but `malformed` hears of all that is no JSON object, wherever a hit may be.
+        """
+        return self._rows(telemetry.of_lines, lines, Source(name), schema, malformed)
 
     def _sources(
         self, sources: Sequence[Source], schema: str | None, workers: int, malformed: Hears | None
@@ -83,10 +102,12 @@ class Index:
         with closing(scanning.scan(pieces, plan, workers)) as batches:
             yield from once(_given(batches, malformed))
 
-    def _table(self, table: Any, source: Source, schema: str | None) -> Iterator[Detection]:
+    def _rows(
+        self, read: _Reads, rows: Any, source: Source, schema: str | None, malformed: Hears | None
+    ) -> Iterator[Detection]:
         matcher, sieve = self._engine()
-        selection = Selection(sieve, lambda _count: None) if sieve is not None else None
-        found = telemetry.of_table(table, source, schema=schema, selection=selection)
+        selection = Selection(sieve, _passed) if sieve is not None else None
+        found = read(rows, source, schema=schema, malformed=malformed or _passed, selection=selection)
         yield from detect_all(found, matcher, self._compiled.tenant)
 
     @property
@@ -98,6 +119,11 @@ class Index:
     def generation(self) -> int:
         """The number that its maker gave it: a later one is of later indicators."""
         return self._compiled.generation
+
+    @property
+    def tenant(self) -> str:
+        """The uid that goes into ids; empty where it was made of a list."""
+        return self._compiled.tenant
 
     def __len__(self) -> int:
         """How many indicators it has."""

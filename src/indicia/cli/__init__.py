@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scan": ("indicia.cli.scan:command", "Look for indicators in telemetry."),
     "explain": ("indicia.cli.explain:command", "Say why an event meets an indicator, or does not."),
     "index": ("indicia.cli.index:group", "Indexes: indicators compiled into one file."),
+    "spark": ("indicia.cli.spark:group", "Jobs for Spark: a lake, or what comes into it, meets an index."),
     "watch": ("indicia.cli.watch:command", "Look for indicators in what comes, day and night."),
     "definitions": ("indicia.cli.definitions:group", "Alert definitions: what an alert shows."),
     "indicators": ("indicia.cli.indicators:group", "Indicators: what is looked for; import and export."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indicia.cli import nouns
+from indicia.cli.ingest import ingest
 from indicia.cli.session import Choice, Session, list_options, pass_session, store_options
 from indicia.cli.show import counted, details, moment, page, result, safe, say, table
 from indicia.cli.times import Time, end_option
@@ -26,6 +27,9 @@ STATUSES = Choice(one.value for one in AlertStatus)
 @click.group()
 def group() -> None:
     """Alerts: detections of one definition on one machine in one window of time."""
+
+
+group.add_command(ingest)
 
 
 @group.command("list")

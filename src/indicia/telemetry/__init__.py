@@ -3,7 +3,7 @@
 bytes ─► records (records.py, zeek.py) ─► schema (schema.py, mappings/*.toml) ─► events (events.py)
 """
 
-from indicia.telemetry.events import Malformed, again, events, of_table
+from indicia.telemetry.events import Malformed, again, events, of_lines, of_table
 from indicia.telemetry.lines import Selection, Sieve
 from indicia.telemetry.schema import Schema, schemas
 from indicia.telemetry.slices import pieces
@@ -18,6 +18,7 @@ __all__ = [
     "Source",
     "again",
     "events",
+    "of_lines",
     "of_table",
     "pieces",
     "schemas",

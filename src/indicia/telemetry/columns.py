@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from indicia.telemetry.extras import extra
 from indicia.telemetry.lines import Selection, Sieve
 
@@ -33,6 +35,8 @@ _TAKEN = 1024
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a column without zone has none
 _DIGITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of a time in a second."""
+
+_check = msgspec.json.Decoder(msgspec.Raw).decode
 
 Row = tuple[int, dict[str, Any]]
 
@@ -65,13 +69,38 @@ def rows(
 
 
 def of_table(table: Any, selection: Selection | None) -> Iterator[Row]:
-    """The rows of a Table, or of whatever gives RecordBatches. Raises MissingExtra."""
-    arrow()
+    """The rows of a Table, a RecordBatch, or of whatever gives RecordBatches. Raises MissingExtra."""
+    if isinstance(table, arrow().RecordBatch):
+        table = [table]
     first = 0
     for batch in table.to_batches(max_chunksize=ROWS) if hasattr(table, "to_batches") else table:
         batch.validate()
         yield from rows(batch, first, selection)
         first += batch.num_rows
+
+
+def lines(values: Any, selection: Selection | None) -> Iterator[tuple[int, bytes]]:
+    """The texts of an array with their numbers, as the bytes that they are; with a selection those that its
+    sieve names, and those that are no JSON object. Raises MissingExtra.
+    """
+    pa = arrow()
+    held = values.cast(pa.large_binary())
+    named: set[int] | None = None
+    if selection is not None:
+        _, offsets, data = held.buffers()
+        found = selection.sieve.rows(data, offsets, 8, held.offset, len(held)) if data is not None else []
+        named = set(found)
+    for number, line in enumerate(held.to_pylist()):
+        if line is not None and (named is None or number in named or not _is_object(line)):
+            yield number, line
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        _check(line)
+        return line.lstrip()[:1] == b"{"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def holds_values(kind: Any) -> bool:

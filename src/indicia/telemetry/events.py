@@ -16,6 +16,7 @@ from indicia.telemetry import columns, families, texts
 from indicia.telemetry.lines import WHOLE, Report, Selection, Sieve
 from indicia.telemetry.paths import lookup, open_json, open_xml
 from indicia.telemetry.records import Record, decode, read
+from indicia.telemetry.records import of_lines as of_cut_lines
 from indicia.telemetry.schema import GENERIC, LINE, Composed, FieldMeaning, Schema, schemas
 from indicia.telemetry.sources import Source
 from indicia.telemetry.times import parse
@@ -66,10 +67,7 @@ def events(
     where its form needs a package more.
     """
     named = _named(schema)
-
-    def report(line: int, reason: str) -> None:
-        malformed(Malformed(source.name, max(line, 0), reason, damage=line == WHOLE))
-
+    report = _reporting(source, malformed)
     try:
         with source.open(progress) as stream:
             found = read(stream, report, selection, source.part, feeds)
@@ -100,14 +98,40 @@ def again(text: str, source: str, schema: str) -> tuple[Event, dict[str, Any] | 
 
 
 def of_table(
-    table: Any, source: Source, *, schema: str | None = None, selection: Selection | None = None
+    table: Any,
+    source: Source,
+    *,
+    schema: str | None = None,
+    malformed: Callable[[Malformed], None] = lambda _what: None,
+    selection: Selection | None = None,
 ) -> Iterator[Event]:
     """Every row of a pyarrow Table (or RecordBatchReader) as an event; its line is the row's number from 0.
 
     As `events` otherwise; `source` only names it. Raises InputError where the schema is not known.
     """
     records = (Record(number, row) for number, row in columns.of_table(table, selection))
-    yield from _events(records, source, _named(schema), selection, lambda _line, _reason: None)
+    yield from _events(records, source, _named(schema), selection, _reporting(source, malformed))
+
+
+def of_lines(
+    values: Any,
+    source: Source,
+    *,
+    schema: str | None = None,
+    malformed: Callable[[Malformed], None] = lambda _what: None,
+    selection: Selection | None = None,
+) -> Iterator[Event]:
+    """Every text of a pyarrow array as a line of JSON; its line is its number from 0.
+
+    As `of_table`, but whatever is no JSON object is told, also where no hit may be.
+    """
+    report = _reporting(source, malformed)
+    records = of_cut_lines(columns.lines(values, selection), report)
+    yield from _events(records, source, _named(schema), selection, report)
+
+
+def _reporting(source: Source, malformed: Callable[[Malformed], None]) -> Report:
+    return lambda line, reason: malformed(Malformed(source.name, max(line, 0), reason, damage=line == WHOLE))
 
 
 def _events(

@@ -13,7 +13,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
@@ -254,6 +254,15 @@ def _json(lines: Lines, report: Report, selection: Selection | None) -> Iterator
     """One object a line, or several."""
     for number, line in _wanted(lines, selection):
         if line and not line.isspace():
+            yield from _line_of_json(number, line.removeprefix(codecs.BOM_UTF8), report)
+
+
+def of_lines(numbered: Iterable[Numbered], report: Report) -> Iterator[Record]:
+    """Lines of JSON that somebody else has cut, as those of a file are read."""
+    for number, line in numbered:
+        if len(line) > LIMIT:
+            report(number, f"a line of more than {LIMIT >> 20} MiB")
+        elif line and not line.isspace():
             yield from _line_of_json(number, line.removeprefix(codecs.BOM_UTF8), report)
 
 
