@@ -301,7 +301,10 @@ def spark_session() -> Any:
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17, and there is none")
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    return scale.session(remote="local[2]", settings=QUIET)
+    os.environ["SPARK_TESTING"] = "1"  # a port that is free, instead of the one of all
+    settings = [f"--conf {name}={value}" for name, value in QUIET.items()]
+    os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*settings, "pyspark-shell"])
+    return scale.session(remote="local[2]")
 
 
 def installed() -> None:
@@ -447,9 +450,10 @@ def test_a_job_looks_through_what_lies_there(engine: Any, cli: Shell, lake: Path
     name = str(lake / "dns 1+2.json")
     for form in scale.jobs.OUTPUTS:
         given = scale.Input([str(lake)], "ndjson", name=name)
-        assert scale.retro(engine, "feed.idx", given, scale.Output(form, form)) == scale.Retro(16, 0, 0)
+        output = scale.Output(str(cli.folder / form), form)
+        assert scale.retro(engine, "feed.idx", given, output) == scale.Retro(16, 0, 0)
         with pytest.raises(Exception, match=r"(?i)exist"):
-            scale.retro(engine, "feed.idx", given, scale.Output(form, form))
+            scale.retro(engine, "feed.idx", given, output)
     assert placeless(scale.read_back(Path("parquet"))) == placeless(scale.read_back(Path("ndjson")))
     check_ingest(cli, "ndjson", "lake", 16)
 
@@ -469,10 +473,10 @@ def test_an_index_is_sent_to_workers(spark: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stream_goes_on_and_takes_a_new_index(spark: Any, cli: Shell, lake: Path) -> None:
-    given, output = scale.Input([str(lake)], "ndjson"), scale.Output("out")
+    given, output = scale.Input([str(lake)], "ndjson"), scale.Output(str(cli.folder / "out"))
 
     def taken() -> list[Detection]:
-        scale.stream(spark, "feed.idx", given, output, "checkpoint").awaitTermination()
+        scale.stream(spark, "feed.idx", given, output, str(cli.folder / "checkpoint")).awaitTermination()
         return list(scale.read_back(Path("out")))
 
     first = taken()
@@ -501,7 +505,7 @@ def test_the_command_names_files_as_a_scan_does(cli: Shell, lake: Path) -> None:
     command = [sys.executable, "-m", "indicia", "spark", "retro", "--index", "feed.idx", "--input", str(lake)]
     command += ["--form", "ndjson", "--output", "out", "--ship", "--master", "local[2]", "--json"]
     command += [word for name, value in QUIET.items() for word in ("--conf", f"{name}={value}")]
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("SPARK")}
+    environment = {name: text for name, text in os.environ.items() if "SPARK" not in name}
     environment["PYSPARK_PYTHON"] = sys.executable
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

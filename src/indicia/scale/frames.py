@@ -102,7 +102,9 @@ def detect(
     lines = list(kinds) == [VALUE] and kinds[VALUE] in ("string", "binary", "varchar", "char")
     place = os.fspath(index)
     shipped = place.startswith(_SHIPPED)
-    task = Task(place.removeprefix(_SHIPPED), shipped, schema, name, source, lines)
+    # Workers stand in folders of their own.
+    place = place.removeprefix(_SHIPPED) if shipped else str(Path(place).absolute())
+    task = Task(place, shipped, schema, name, source, lines)
 
     def meet(batches: Iterator[Any]) -> Iterator[Any]:
         return run(batches, task)
