@@ -300,6 +300,8 @@ def spark_session() -> Any:
     """Of Spark's own Connect server in a JVM, which ends with this process."""
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17, and there is none")
+    # PySpark would give the session that there is, and Sail be taken for Spark.
+    assert not sail.cache_info().currsize, "one engine a process: -m slow, or -m 'not slow'"
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_TESTING"] = "1"  # a port that is free, instead of the one of all
     settings = [f"--conf {name}={value}" for name, value in QUIET.items()]
