@@ -27,6 +27,8 @@ from indicia.web.arriving import Room
 from indicia.web.events import WAITING
 from service import Access, Local, Reply, add_access, local
 
+pytestmark = pytest.mark.full
+
 HIT = (
     b'{"event":{"id":"%d"},"@timestamp":"2024-03-12T08:53:07Z","dns":{"question":{"name":"evil.example"}}}\n'
 )

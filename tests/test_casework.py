@@ -42,6 +42,8 @@ from indicia.store import storms as breaker
 from indicia.store import suppressions as silences
 from stored import START, add, definition, detection, indicator, opened, sound
 
+pytestmark = pytest.mark.full
+
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 RESOLVED = {"status": AlertStatus.RESOLVED}
 

@@ -17,6 +17,8 @@ from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
 from indicia.store import Chosen, Deed, Expiry, Place, Position, Store, TenantStore, catalogue, many
 from stored import add, detection, indicator, url
 
+pytestmark = pytest.mark.full
+
 NOW = datetime.now(UTC)
 KINDS = (IndicatorType.URL, IndicatorType.DOMAIN_NAME, IndicatorType.MD5)
 FUNCTIONS = (DetectionFunction.EQUALS, DetectionFunction.START_WITH)

@@ -15,6 +15,8 @@ import shell as shells
 from indicia.cli.failure import USAGE
 from shell import Shell
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:

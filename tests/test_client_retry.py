@@ -42,6 +42,8 @@ from indicia.settings import Settings
 from indicia.store import Store
 from service import Process, add_access, running
 
+pytestmark = pytest.mark.full
+
 DEFINITION = AlertDefinition(name="n", title="t", severity=Severity.LOW, category=Category.TROJAN)
 STORED = {"Id": 7, "Name": "n", "Title": "t", "Severity": "Low", "Category": "Trojan", "Enabled": True}
 QUICK = Retries(attempts=3, first_wait=0.01)

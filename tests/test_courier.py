@@ -36,6 +36,8 @@ from receivers import Reply, Request, slowly, web
 from service import Local, add_access, running, wait_until
 from stored import add, detection, everything, opened
 
+pytestmark = pytest.mark.full
+
 ALL = (Sent.OPENED, Sent.GROWN, Sent.REOPENED, Sent.CHANGED, Sent.DETECTED)
 GO_ON = threading.Event()
 

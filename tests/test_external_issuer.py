@@ -27,6 +27,8 @@ from indicia.web import app, jwks
 from indicia.web.gate import external_issuers
 from service import DEFINITION, Client, Local, add_access, local
 
+pytestmark = pytest.mark.full
+
 AUDIENCE = "api://indicia"
 KEY, NEXT, EC_KEY, STRANGER = (
     RSAKey.generate_key(2048),

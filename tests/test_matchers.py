@@ -30,7 +30,10 @@ from indicia.store import Store, TenantStore
 from service import Local, add_access, local
 from stored import add, indicator, opened, url
 
-pytestmark = pytest.mark.skipif(not BUILT, reason="the C extension was not built")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(not BUILT, reason="the C extension was not built"),
+]
 TASK = Task("s", "")
 
 

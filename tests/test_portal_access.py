@@ -37,6 +37,8 @@ from indicia.store import TenantStore, Wanted
 from service import Local
 from visiting import Visiting, text_of
 
+pytestmark = pytest.mark.full
+
 # Threat intel, and applications
 
 

@@ -30,6 +30,8 @@ from service import Local, Reply
 from stored import definition
 from visiting import Visiting, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 HTMX = {"HX-Request": "true"}
 HOSTILE = "<script>alert(1)</script>\u202egpj.exe\x1b[31m\u200b'\"&=cmd|' /C calc'!A0"
 LIMIT = 300_000

@@ -26,6 +26,8 @@ from indicia.web.portal.settings import outputs
 from service import Local, Reply
 from visiting import FORM, HOUR, PASSWORD, Visiting, add_person, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 MEMBERS = "/portal/settings/members"
 
 

@@ -21,6 +21,8 @@ from service import Local, Reply
 from stored import add, indicator
 from visiting import Visiting, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def tenant(service: Local, request: pytest.FixtureRequest) -> TenantStore:

@@ -21,6 +21,8 @@ from service import Local, Reply
 from stored import add, detection
 from visiting import Visiting, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 HOSTILE = "</title><script>alert(1)</script>\x1b[31m\u202e"
 
 

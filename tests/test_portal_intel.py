@@ -20,6 +20,8 @@ from service import Local, Reply
 from stored import add, definition, detection, indicator
 from visiting import Visiting, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 DEFINITIONS, INDICATORS = "/portal/definitions", "/portal/indicators"
 HTMX = {"HX-Request": "true"}
 NASTY = "</td><script>alert(1)</script>\u202egnp.exe\x1b[31m"

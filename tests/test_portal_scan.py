@@ -15,6 +15,8 @@ from stored import add
 from test_scans import HOSTILE, LOG, dns
 from visiting import Visiting, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 PATH = "/portal/scan"
 
 

@@ -35,6 +35,8 @@ from service import Local
 from stored import add, detection
 from visiting import Visiting, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 # Quotas
 
 

@@ -23,6 +23,8 @@ from indicia.store import retention as keeping
 from indicia.web import serve
 from stored import add, detection, everything, indicator, opened, sound, url
 
+pytestmark = pytest.mark.full
+
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 DAY = 86_400 * 1_000_000
 NONE = dict.fromkeys(What, 0)

@@ -26,6 +26,8 @@ from indicia.model import Detection
 from indicia.store import Store, TenantStore
 from stored import add, url
 
+pytestmark = pytest.mark.full
+
 LIMIT = 64 * 1024 * 1024
 HOSTILE = "\x1b[31m\u202e<script>alert(1)</script>"
 

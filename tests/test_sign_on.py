@@ -30,6 +30,8 @@ from indicia.store import Member, Role
 from service import Local, Reply, free_port, local, wait_until
 from visiting import Visiting, add_person, text_of
 
+pytestmark = pytest.mark.full
+
 KEY, STRANGER = RSAKey.generate_key(2048), RSAKey.generate_key(2048)
 SECRET = "a secret with a + and a /"
 AHEAD = 300

@@ -22,6 +22,8 @@ from indicia.web.portal.visit import local as is_local
 from service import Local, local
 from visiting import HOUR, PASSWORD, Visiting, add_person, text_of, visiting
 
+pytestmark = pytest.mark.full
+
 OTHER = "eleven boats without oars"
 
 

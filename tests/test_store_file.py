@@ -20,6 +20,8 @@ from indicia.model import AlertDefinition, Indicator, Quotas
 from indicia.store import Counts, Store, TenantStore
 from stored import CONTAINS, add, everything, indicator, opened, sound, url
 
+pytestmark = pytest.mark.full
+
 TESTS = Path(__file__).parent
 
 

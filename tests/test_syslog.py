@@ -21,6 +21,8 @@ from oauth import Pair, pair
 from service import wait_until
 from shell import Shell
 
+pytestmark = pytest.mark.full
+
 OLD = b"<13>Mar 12 08:53:07 pc-1 proxy: GET http://host-0.example/1"
 NEW = b"<165>1 2024-03-12T08:53:07Z pc-1 app - ID47 - GET http://host-0.example/2"
 

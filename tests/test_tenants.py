@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -149,17 +150,26 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     return owner.id, found, alert, *ids, waiting, *listed
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> Iterator[Two]:
-    """Two tenants of one store."""
-    path = tmp_path / "indicia.db"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Any, ...]]:
+    """A store with two tenants, closed, and what the second has."""
+    path = tmp_path_factory.mktemp("made") / "indicia.db"
     with Store.open(url(path)) as store:
         mine, theirs = (store.tenant(store.add_tenant(name).uid) for name in ("mine", "theirs"))
         furnish(mine)
         person(store, mine)
         things = furnish(theirs)
         ((_, met),) = theirs.detections()
-        yield Two(path, store, mine, theirs, met, *things, *person(store, theirs))
+        return path, (met, *things, *person(store, theirs))
+
+
+@pytest.fixture
+def two(tmp_path: Path, made: tuple[Path, tuple[Any, ...]]) -> Iterator[Two]:
+    """Two tenants of one store, a copy of the one that was made."""
+    path, things = tmp_path / "indicia.db", made[1]
+    shutil.copy(made[0], path)
+    with Store.open(url(path)) as store:
+        yield Two(path, store, store.tenant("mine"), store.tenant("theirs"), *things)
     sound(path)
 
 

@@ -18,6 +18,8 @@ from indicia.store import Limit, Mark, TenantStore, Wanted, What, allow, retenti
 from indicia.store.scope import Scope
 from stored import add, detection, opened
 
+pytestmark = pytest.mark.full
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 COLUMNS = ("id", "at", "by", "through", "request_id", "action", "set_name", "key", "count", "before", "after")
