@@ -17,7 +17,7 @@ import re
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -218,12 +218,13 @@ def filled(path: str, tenant: TenantStore, scan: str) -> str:
     if "{" not in path:
         return path
     (area,) = re.findall(r"/portal/([\w-]+)", path)[:1]
-    found = {
+    known: dict[str, Callable[[], object]] = {
         "alerts": lambda: tenant.alerts()[0].number,
         "definitions": lambda: tenant.definitions()[0].id,
         "indicators": lambda: tenant.indicators(limit=1)[0].id,
         "scan": lambda: scan,
-    }.get(area, lambda: 1)()
+    }
+    found = known[area]() if area in known else 1
     return re.sub(r"\{.*?\}", str(found), path, count=1)
 
 

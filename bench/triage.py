@@ -14,7 +14,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from statistics import median, quantiles
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from indicia.model import AlertStatus, Detection, Quotas, Severity  # noqa: E402
+from indicia.model import AlertDefinition, AlertStatus, Detection, Quotas, Severity  # noqa: E402
 from indicia.store import AlertFilter, Sort, TenantStore  # noqa: E402
 from stored import START, definition, detection, indicator, opened  # noqa: E402
 
@@ -66,7 +66,9 @@ def fill(tenant: TenantStore, count: int) -> None:
         tenant.queue.change(part, {"status": status, "assigned_to": f"ann{start}@contoso.example"}, "bench")
 
 
-def one(tenant: TenantStore, owners: list[object], number: int, chance: random.Random) -> Detection:
+def one(
+    tenant: TenantStore, owners: Sequence[AlertDefinition], number: int, chance: random.Random
+) -> Detection:
     """A detection that opens an alert of its own."""
     owner = owners[chance.randrange(len(owners))]
     value = 0 if chance.random() < 0.2 else chance.randrange(2000)
