@@ -73,7 +73,7 @@ def one(
     owner = owners[chance.randrange(len(owners))]
     value = 0 if chance.random() < 0.2 else chance.randrange(2000)
     machine = f"host-{chance.randrange(5000):04}.contoso.example"
-    found = detection(indicator(owner, value), tenant.uid, number % 8000, machine=machine)  # type: ignore[arg-type]
+    found = detection(indicator(owner, value), tenant.uid, number % 8000, machine=machine)
     return replace(found, alert_id=f"{number:032x}", id=f"{number:032x}")
 
 
