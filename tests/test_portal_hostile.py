@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -49,9 +50,10 @@ def attacked(service: Local, tenant: TenantStore) -> int:
     tenant.change_alert(alert.number, {"assigned_to": HOSTILE}, HOSTILE)
     entries = [AllowEntry(AllowKind.STRING, HOSTILE + "x.example", IndicatorType.DOMAIN_NAME)]
     tenant.allow_lists.put(AllowList("listed", comment=HOSTILE, owner=HOSTILE), entries, HOSTILE)
-    tenant.overview.note_sources([Arrived(HOSTILE, 1, 1, 1, alert.created_at, alert.created_at)])
-    line = dns(query="evil.example", machine=HOSTILE, CommandLine=LARGE[:60_000]).encode()
-    scans(tenant).begin(tenant.tenant.uid, f"{HOSTILE}.log", io.BytesIO(line), BY, 2**20, record=False)
+    now = datetime.now(UTC)
+    tenant.overview.note_sources([Arrived(HOSTILE, 1, 1, 1, now, now)])
+    log = dns(query="evil.example", machine=HOSTILE, CommandLine=LARGE[:60_000]).encode()
+    scans(tenant).begin(tenant.tenant.uid, f"{HOSTILE}.log", io.BytesIO(log), BY, 2**20, record=False)
     return alert.number
 
 
