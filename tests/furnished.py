@@ -118,7 +118,7 @@ def upload(tenant: TenantStore) -> Import:
         quotas=Quotas(),
     )
     found = uploads(tenant)
-    begun = found.begin(tenant.uid, asked, io.BytesIO(lines))
+    begun = found.begin(tenant.uid, asked, io.BytesIO(lines), 2**20)
     end = time.monotonic() + 60
     while not (now := found.one(tenant.uid, begun.id)).state.phase.is_over and time.monotonic() < end:
         time.sleep(0.05)

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from indicia.auth import secrets
 from indicia.errors import Forbidden, InputError, TooManyRequests
-from indicia.live import imports, scans
+from indicia.live import imports, jobs
 from indicia.live.imports import Imports
+from indicia.live.jobs import Jobs
 from indicia.live.scans import Scans
 from indicia.model import Actor, AuditAction, Quotas, Through
 from indicia.store import Role, TenantStore, Wanted
@@ -307,17 +308,19 @@ def import_of(home: Path, content: Slow) -> object:
     """One more import."""
     now = datetime.now(UTC)
     asked = imports.Asked("a.csv", 0, "x", now, 1, "title", "", "", "", False, Quotas())
-    return Imports(home, "none").begin("tenant", asked, content)
+    return Imports(home, "none").begin("tenant", asked, content, 1000)
 
 
-@pytest.mark.parametrize(("what", "begin"), [(scans, scan_of), (imports, import_of)])
+@pytest.mark.parametrize(("what", "begin"), [(Scans, scan_of), (Imports, import_of)])
 def test_many_files_at_once_are_not_more_than_may_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: ModuleType, begin: Callable[[Path, Slow], object]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: type[Jobs[Any]],
+    begin: Callable[[Path, Slow], object],
 ) -> None:
     """What is still coming counts, too."""
-    monkeypatch.setattr(what, "UNFINISHED", 2)
-    for one in (Scans, Imports):
-        monkeypatch.setattr(one, "_start", lambda _self, made, _tenant: made)
+    monkeypatch.setattr(what, "unfinished", 2)
+    monkeypatch.setattr(what, "start", lambda _self, made, _tenant: made)
     ready = threading.Event()
     refused: list[int] = []
 
@@ -339,7 +342,7 @@ def test_many_files_at_once_are_not_more_than_may_be(
 def test_a_file_is_not_taken_where_the_disk_is_nearly_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scans, "FREE", 1 << 62)
+    monkeypatch.setattr(jobs, "FREE", 1 << 62)
     content = io.BytesIO(b"x" * (2 << 20))
     with pytest.raises(InputError, match="too little room"):
         Scans(tmp_path, "none", 1).begin("tenant", "a.log", content, "x", 8 << 20, record=False)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from indicia.live import scans
+from indicia.live.scans import Scans
 from indicia.model import Severity
 from indicia.store import Role, TenantStore
 from service import Local, Reply
@@ -108,7 +108,7 @@ def test_what_is_wrong_is_told_at_the_field(
         assert reply.status == 400
         assert said in text_of(reply)
         assert 'aria-invalid="true"' in reply.body.decode()
-    monkeypatch.setattr(scans, "UNFINISHED", 0)
+    monkeypatch.setattr(Scans, "unfinished", 0)
     assert send(alex, LOG).status == 429
     assert "run or wait" in text_of(send(alex, LOG))
 

@@ -19,8 +19,9 @@ import pytest
 
 from indicia import road, telemetry
 from indicia.errors import InputError, NotFound, TooLarge, TooManyRequests
-from indicia.live import scans
-from indicia.live.scans import Phase, Scan, Scans, State, write
+from indicia.live import jobs
+from indicia.live.jobs import Phase, write
+from indicia.live.scans import Asked, Scan, Scans, State
 from indicia.match import engine
 from indicia.model import Detection
 from indicia.store import Store, TenantStore
@@ -67,7 +68,7 @@ class Bench:
     def gone(self, scan: Scan) -> None:
         """Wait until its process has ended."""
         end = time.monotonic() + 20
-        while scans.is_held(scan.folder / "lock") and time.monotonic() < end:
+        while jobs.is_held(scan.folder / "lock") and time.monotonic() < end:
             time.sleep(0.02)
 
 
@@ -133,7 +134,7 @@ def test_what_is_found_is_told_page_by_page(bench: Bench) -> None:
 
 def test_what_is_found_can_be_recorded_at_once_or_later(bench: Bench) -> None:
     later = bench.scan(LOG)
-    bench.scans.again(later, bench.mine.uid, "sam")
+    bench.scans.record(later, bench.mine.uid, "sam")
     recorded = bench.ended(later)
     assert (recorded.asked.by, recorded.asked.record) == ("sam", True)
     assert recorded.state.recorded == later.state.listed == bench.mine.counts().detections
@@ -197,11 +198,11 @@ def held(bench: Bench) -> list[io.BufferedWriter]:
 def test_scans_wait_for_their_turn_and_can_be_cancelled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scans, "UNFINISHED", 2)
+    monkeypatch.setattr(Scans, "unfinished", 2)
     places = held(bench)
     waiting = [
         bench.scans.begin(bench.mine.uid, "dns.log", io.BytesIO(LOG), "x", LIMIT, record=False)
-        for _ in range(scans.UNFINISHED)
+        for _ in range(Scans.unfinished)
     ]
     with pytest.raises(TooManyRequests):
         bench.scan(LOG)
@@ -246,7 +247,7 @@ def test_a_scan_whose_process_went_away_has_stopped(bench: Bench) -> None:
     bench.scans.tidy()
     assert not (stopped.folder / "upload").exists()
     with pytest.raises(InputError, match="is gone"):
-        bench.scans.again(stopped, bench.mine.uid, "x")
+        bench.scans.record(stopped, bench.mine.uid, "x")
 
 
 def children(folder: Path) -> list[int]:
@@ -263,12 +264,12 @@ def children(folder: Path) -> list[int]:
 
 
 def test_what_is_too_old_or_too_much_goes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scans, "MOST", 2)
+    monkeypatch.setattr(Scans, "most", 2)
     first, second, third = (bench.scan(LOG) for _ in range(3))
     bench.gone(third)
     assert {scan.id for scan in bench.scans.every(bench.mine.uid)} == {second.id, third.id}
-    long_ago = datetime.now(UTC) - scans.KEPT - timedelta(minutes=1)
-    old = scans.asked_of(second.folder)
+    long_ago = datetime.now(UTC) - Scans.kept - timedelta(minutes=1)
+    old = jobs.asked_of(second.folder, Asked)
     write(second.folder / "asked.json", replace(old, made_at=long_ago))
     bench.scans.tidy()
     assert [scan.id for scan in bench.scans.every(bench.mine.uid)] == [third.id]
@@ -306,7 +307,7 @@ def test_what_cannot_be_taken_leaves_nothing(
     ],
 )
 def test_a_file_may_have_any_name(given: str, kept: str) -> None:
-    assert scans.named(given) == kept
+    assert jobs.named(given) == kept
 
 
 ATTACKS = {

@@ -83,7 +83,7 @@ def cancel(visit: Visit) -> Response:
 def record(visit: Visit) -> Response:
     """POST /portal/scan/{id}/record: once more, and what is found becomes alerts."""
     scan = _one(visit)
-    _scans(visit).again(scan, visit.tenant.uid, visit.person.name)
+    _scans(visit).record(scan, visit.tenant.uid, visit.person.name)
     return visit.go(f"{PATH}/{scan.id}")
 
 

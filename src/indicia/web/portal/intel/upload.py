@@ -10,8 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from indicia.errors import IndiciaError, InputError, InvalidValue
 from indicia.feeds import FORMATS
-from indicia.live.imports import KEPT, Asked, Import, Imports
-from indicia.live.scans import Phase
+from indicia.live.imports import Asked, Import, Imports
+from indicia.live.jobs import Phase
 from indicia.model import SOURCE_LIMIT, DetectionFunction
 from indicia.web.portal.intel import choices
 from indicia.web.portal.intel.fields import OWNER
@@ -52,7 +52,9 @@ def begin(visit: Visit) -> Response:
     try:
         if sent is None:
             raise InvalidValue("choose a file", target="file")
-        found = _imports(visit).begin(visit.tenant.uid, _asked(visit, sent.name), sent.content)
+        found = _imports(visit).begin(
+            visit.tenant.uid, _asked(visit, sent.name), sent.content, visit.settings.max_body_bytes
+        )
     except IndiciaError as fault:
         return _page(visit, fault)
     return visit.go(f"{UPLOAD}/{found.id}")
@@ -124,7 +126,7 @@ def cancel(visit: Visit) -> Response:
 def again(visit: Visit) -> Response:
     """POST /portal/upload/{id}/again: go on where it was."""
     found = _imports(visit).one(visit.tenant.uid, visit.at("id"))
-    _imports(visit).again(found, visit.tenant.uid, visit.person.name)
+    _imports(visit).again(found, visit.tenant.uid, by=visit.person.name)
     return visit.go(f"{UPLOAD}/{found.id}")
 
 
@@ -141,7 +143,7 @@ def _page(visit: Visit, fault: IndiciaError | None = None) -> Response:
         fault=fault,
         given=given,
         earlier=earlier,
-        kept=KEPT.days,
+        kept=Imports.kept.days,
         forms=list(FORMS.items()),
         functions=[str(one) for one in DetectionFunction],
         largest=visit.settings.max_body_bytes // (1024 * 1024),
