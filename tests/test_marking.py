@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from indicia.marking import Found, Marking, mark
 from indicia.model import EVENT_LIMIT, Evidence, Role
-from indicia.telemetry import events, sources
+from indicia.telemetry import Source, events, sources
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -125,6 +126,26 @@ def test_every_string_of_an_object_is_found(value: dict[str, Any], ascii: bool) 
 @given(text=st.text(), path=st.text(max_size=5), matched=st.text(max_size=5))
 def test_no_text_is_lost(text: str, path: str, matched: str) -> None:
     assert whole(mark(text, [evidence(path, matched)])) == text
+
+
+def test_memory_is_bounded_however_deep_a_text_is() -> None:
+    text = "{" + "[" * (EVENT_LIMIT - 13) + "evil.example"
+    tracemalloc.start()
+    try:
+        found = mark(text, [evidence("a", "evil.example")])
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert found.found == (Found.NOWHERE,)
+    assert whole(found) == text
+
+
+def test_fields_are_found_as_deep_as_events_have_them() -> None:
+    text = '{"a":' * 101 + '"evil.example"' + "}" * 101
+    (event,) = events(Source("x", held=text.encode()), malformed=lambda _what: None)
+    paths = {one.path for one in event.observables}
+    assert paths == {".".join("a" * 101)}
+    assert mark(text, [evidence(paths.pop(), "evil.example")]).found == (Found.FIELD,)
 
 
 EXAMPLES = sorted(path for path in (ROOT / "examples/telemetry").rglob("*") if path.is_file())

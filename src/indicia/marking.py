@@ -21,12 +21,14 @@ _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL
 )
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)("|\\?\Z)', re.DOTALL)
-_SPACE = re.compile(r"[\s,:]*")
+_NEXT = re.compile(r"[^\s,:]")
 _BARE = re.compile(r'[^\s,:"{}\[\]]+')
 _STEP = re.compile(r"\{(?:json|xml)\}")
 _SHORT = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _OPENED = 3
 """JSON inside JSON inside JSON; events are opened no deeper."""
+_DEEPEST = 100
+"""Levels of objects and lists; events have no fields below that, and each level costs memory."""
 _MOST = 200
 """Places that are marked for one piece of evidence."""
 
@@ -178,9 +180,11 @@ def _strings(text: str) -> Iterator[tuple[str, int, int]]:
     """
     stack: list[_Level] = []
     place = 0
-    while (place := _SPACE.match(text, place).end()) < len(text):  # type: ignore[union-attr]
-        head = text[place]
+    while (head_at := _NEXT.search(text, place)) is not None:
+        head, place = head_at[0], head_at.start()
         if head in "{[":
+            if len(stack) > _DEEPEST:
+                return
             stack.append(_Level(_enter(stack), is_list=head == "["))
             place += 1
         elif head in "}]":
