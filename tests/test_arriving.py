@@ -211,6 +211,14 @@ def test_a_bulk_request_has_a_bounded_number_of_items(
     assert service.request("POST", "/_bulk", b'{"delete":{}}\n' * 101, token).status == 413
 
 
+def test_a_long_name_of_an_index_is_not_said_again_with_each_item(service: Local, access: Access) -> None:
+    both = base64.b64encode(f"{access.client_id}:{access.client_secret}".encode()).decode()
+    token = {"Authorization": f"Basic {both}"}
+    body = b'{"delete":{}}\n{"delete":{"_index":"%s"}}\n' % (b"i" * 30_000)
+    reply = service.request("POST", f"/{'i' * 30_000}/_bulk", body, token)
+    assert [item["delete"]["_index"] for item in reply.json()["items"]] == ["i" * 255] * 2
+
+
 @pytest.mark.parametrize(
     "query", ["sourse=a", "source=a%00b", "source=a&source=b", "source=", "source=%1b[31m"]
 )

@@ -35,6 +35,8 @@ ITEMS = 100_000
 """Items of one bulk request."""
 ITEM_BYTES = 500
 """Of memory that an item needs until it is answered, about."""
+INDEX_NAME = 255
+"""Characters of an index's name that are said again with each item; Elasticsearch knows no longer ones."""
 _JSON = "application/json; charset=utf-8"
 _WITH_DOCUMENT = frozenset({"create", "index", "update"})
 _ACTIONS = _WITH_DOCUMENT | {"delete"}
@@ -77,7 +79,7 @@ class _Bulk:
     """Actions and documents, one a line."""
 
     def __init__(self, events: Events, caller: Caller, body: Expanded, index: str) -> None:
-        self._events, self._body, self._index = events, body, index
+        self._events, self._body, self._index = events, body, index[:INDEX_NAME]
         self._begun = time.monotonic()
         self._rest = bytearray()
         """A line that is not whole yet."""
@@ -123,7 +125,8 @@ class _Bulk:
             self._document(action, item, line)
         elif line.strip():
             action, meta = _action(line, len(self._items))
-            item = {"_index": str(meta.get("_index", self._index)), "status": 201, "result": "created"}
+            name = str(meta.get("_index", self._index))[:INDEX_NAME]
+            item = {"_index": name, "status": 201, "result": "created"}
             self._items.append((action, item))
             if len(self._items) > ITEMS:
                 raise TooLarge(f"there are more than {ITEMS} items; send them in smaller parts")
