@@ -23,7 +23,7 @@ from indicia import telemetry
 from indicia.errors import TooManyRequests
 from indicia.telemetry import Source, inflate
 from indicia.web import arriving
-from indicia.web.arriving import Room
+from indicia.web.arriving import Expanded, Room
 from indicia.web.events import WAITING
 from service import Access, Local, Reply, add_access, local
 
@@ -275,6 +275,22 @@ def test_what_is_pushed_is_what_is_pulled(
     # Of what breaks off the one or the other may come further.
     one, other = sorted((b"".join(found), b"".join(pulled)), key=len)
     assert other.startswith(one) if not sound else other == one
+
+
+@pytest.mark.parametrize(
+    ("form", "head", "unit", "tail"),
+    [
+        ("gzip", b"", gzip.compress(b""), b""),
+        ("gzip", b"", b"\0", b""),
+        ("zstd", b"\x28\xb5\x2f\xfd\x00\x58", b"\0\0\0", b"\x01\0\0"),
+    ],
+    ids=["members", "padding", "blocks"],
+)
+def test_what_holds_nothing_costs_little(form: str, head: bytes, unit: bytes, tail: bytes) -> None:
+    body = head + unit * (2 * arriving.PIECE // len(unit)) + tail
+    began = time.process_time()
+    assert Expanded(form, len(body)).take(body, last=True) == (b"", False)
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(

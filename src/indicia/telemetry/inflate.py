@@ -32,6 +32,7 @@ FREE = 1 << 32
 RATIO = 2000
 """Beyond FREE: bytes that one compressed byte may expand to. Deflate cannot reach it, and no log does."""
 _INPUT = 1 << 16
+_FEW = 1 << 14
 _WINDOW = 1 << 27
 """The largest window of a zstd frame, in bytes: what `zstd --long` writes."""
 _XZ_MEMORY = 1 << 28
@@ -158,7 +159,10 @@ class Pushed:
 
     def __init__(self, form: str, *, window: int = _WINDOW) -> None:
         """`form` is gzip or zstd; `window`: bytes that one zstd frame may look back."""
-        self._data = b""
+        self._data, self._at = b"", 0
+        """What was put, and how much of it was taken."""
+        self._back = b""
+        """What was taken and comes once more."""
         self._take = self._of_frames if form == "zstd" else self._of_members
         self._member: _Deflate | None = None
         self._course = _Course()
@@ -167,7 +171,7 @@ class Pushed:
 
     def put(self, data: bytes) -> None:
         """More of them."""
-        self._data += data
+        self._data, self._at = self._data[self._at :] + data, 0
 
     def take(self) -> bytes:
         """What comes next; nothing where more is needed. Raises what the libraries raise, as `blocks`."""
@@ -180,26 +184,36 @@ class Pushed:
 
     def _of_members(self) -> bytes:
         while True:
-            if self._member is None:
-                self._data = self._data.lstrip(b"\0")
-                if not self._data:
-                    return b""
-                self._member = _Deflate(31)
-            data, self._data = self._data, b""
-            if not data and self._member.needs_input:
+            member = self._member or self._next_member()
+            data = b""
+            if member is None or (member.needs_input and not (data := self._some())):
                 return b""
-            out = self._member.decompress(data, STEP)
-            if self._member.eof:
-                self._data, self._member = self._member.unused_data, None
+            out = member.decompress(data, STEP)
+            if member.eof:
+                self._back, self._member = member.unused_data, None
             if out:
                 return out
 
+    def _next_member(self) -> _Deflate | None:
+        while data := self._some():
+            if data := data.lstrip(b"\0"):
+                self._back, self._member = data, _Deflate(31)
+                break
+        return self._member
+
+    def _some(self) -> bytes:
+        """A few bytes, because what is behind the end of a member is copied at each end."""
+        data, self._back = self._back, b""
+        if not data:
+            data = self._data[self._at : self._at + _FEW]
+            self._at += len(data)
+        return data
+
     def _of_frames(self) -> bytes:
         # A block at a time, because what some bytes expand to is bounded by nothing else.
-        while self._data:
-            cut = self._course.border(self._data)
-            data, self._data = self._data[:cut], self._data[cut:]
-            if out := self._frames.decompress(data):
+        while self._at < len(self._data):
+            begin, self._at = self._at, self._course.border(self._data, self._at)
+            if out := self._frames.decompress(self._data[begin : self._at]):
                 return out
         return b""
 
