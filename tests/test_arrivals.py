@@ -105,6 +105,37 @@ def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatch: pyt
         assert one.events == 2
 
 
+def test_a_fault_of_ours_does_not_end_the_following(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    met = threading.Event()
+
+    def broken(_source: Source) -> None:
+        met.set()
+        raise KeyError
+
+    monkeypatch.setattr(arrivals, "EVERY", 0.0)
+    monkeypatch.setattr(arrivals, "time_of", broken)
+    path = tmp_path / "i.db"
+    with opened(path) as tenant, Store.open(url(path)) as store:
+        live = Followings(store, url(path), tmp_path)
+        try:
+            one = live.of(tenant)
+            one.arrivals.came("s", b"{}\n", line, 1, 0, 0)
+            assert met.wait(10)
+            add(tenant, 1)
+            end = time.monotonic() + 10
+            while one.view.generation != tenant.generation() and time.monotonic() < end:
+                time.sleep(0.05)
+            assert one.view.generation == tenant.generation()
+            monkeypatch.undo()
+        finally:
+            live.close()
+        (kept,) = tenant.overview.sources()
+        assert kept.events == 1
+    assert "KeyError" in caplog.text
+
+
 def test_the_last_line_may_be_anything(tmp_path: Path) -> None:
     with opened(tmp_path / "i.db") as tenant:
         came = Arrivals(tenant)

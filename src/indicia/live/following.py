@@ -35,6 +35,7 @@ PAUSE = 1.0
 REST = 10.0
 """Seconds until it is tried again to make a base that could not be made."""
 LOG = logging.getLogger("indicia.live")
+_UNNOTED = "what came of which source is not noted yet"
 
 
 class Following:
@@ -228,7 +229,7 @@ class Followings:
             self._thread.join()
         for one in self._found.values():
             one.settle()
-            self._note(one.arrivals.note)
+            _try(one.arrivals.note, _UNNOTED)
 
     def _start(self) -> None:
         if self._thread is None:
@@ -242,18 +243,16 @@ class Followings:
             for one in list(self._found.values()):
                 if self._stopped.is_set():
                     return
-                try:
-                    one.refresh()
-                except IndiciaError as error:
-                    LOG.warning("what was written is not in force yet: %s", error)
-                except Exception:  # a thread that died of it would follow nothing any more
-                    LOG.exception("what was written is not in force yet")
-                self._note(one.arrivals.note_if_due)
+                _try(one.refresh, "what was written is not in force yet")
+                _try(one.arrivals.note_if_due, _UNNOTED)
             found = list(self._found.values())
             self._told(max(one.view.generation for one in found), min(one.current_at for one in found))
 
-    def _note(self, note: Callable[[], None]) -> None:
-        try:
-            note()
-        except IndiciaError as error:
-            LOG.warning("what came of which source is not noted yet: %s", error)
+
+def _try(do: Callable[[], object], otherwise: str) -> None:
+    try:
+        do()
+    except IndiciaError as error:
+        LOG.warning("%s: %s", otherwise, error)
+    except Exception:  # a thread that died of it would follow nothing any more
+        LOG.exception("%s", otherwise)
