@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -158,6 +158,24 @@ def test_a_row_that_breaks_a_table_does_not_take_others_with_it(tmp_path: Path) 
     assert len(reasons) == 2
     assert "UTF8" in reasons[0]
     assert "nested more than 100 levels" in reasons[1]
+
+
+def test_a_fault_of_ours_is_not_put_down_to_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, sound = index_file(tmp_path), Index.scan_lines
+
+    def broken(self: Index, lines: pa.Array, **how: Any) -> Iterator[Detection]:
+        if any(b"unlucky" in line for line in lines.to_pylist()):
+            raise KeyError("x")
+        return sound(self, lines, **how)
+
+    monkeypatch.setattr(Index, "scan_lines", broken)
+    rows = worked([values([*LINES, b'{"a": "unlucky"}', b"nothing"], pa.binary())], index, lines=True)
+    assert [row["id"] is not None for row in rows].count(True) == 3
+    ours, theirs = sorted((row for row in rows if row["kind"] == "malformed"), key=lambda row: row["reason"])
+    assert ours["reason"].startswith(f"{detections.OURS} test_scale.py:")
+    assert ours["reason"].endswith("KeyError: 'x'")
+    assert ours["event_text"] == '{"a": "unlucky"}'
+    assert (theirs["event_text"], detections.OURS in theirs["reason"]) == ("nothing", False)
 
 
 def test_an_index_that_is_replaced_is_in_force_from_the_next_task_on(tmp_path: Path) -> None:
@@ -460,6 +478,16 @@ def test_a_job_looks_through_what_lies_there(engine: Any, cli: Shell, lake: Path
     check_ingest(cli, "ndjson", "lake", 16)
 
 
+def test_faults_of_ours_are_counted_apart(engine: Any, tmp_path: Path) -> None:
+    reasons = {"not valid JSON": 2, f"{detections.OURS} x.py:1: KeyError: 1": 3}
+    rows = [detections.malformed_row("s", reason, "row", count, 1) for reason, count in reasons.items()]
+    (tmp_path / "out" / "kind=malformed").mkdir(parents=True)
+    written = pa.Table.from_batches([detections.batch(rows)]).drop_columns(["kind"])
+    pq.write_table(written, tmp_path / "out" / "kind=malformed" / "part.parquet")
+    output = scale.Output(str(tmp_path / "out"))
+    assert scale.jobs._counted(engine, output) == scale.Retro(0, 0, malformed=5, faults=3)
+
+
 @pytest.mark.slow
 def test_an_index_is_sent_to_workers(spark: Any, tmp_path: Path) -> None:
     index = index_file(tmp_path)
@@ -511,7 +539,7 @@ def test_the_command_names_files_as_a_scan_does(cli: Shell, lake: Path) -> None:
     environment["PYSPARK_PYTHON"] = sys.executable
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"raising": 16, "silent": 0, "malformed": 0}
+    assert json.loads(done.stdout) == {"raising": 16, "silent": 0, "malformed": 0, "faults": 0}
     check_ingest(cli, "out", "lake", 16)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2

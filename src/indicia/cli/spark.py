@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indicia.cli.session import Command, json_option
-from indicia.cli.show import counted, result, say
+from indicia.cli.show import complain, counted, result, say
 
 if TYPE_CHECKING:
     from indicia.scale import Input, Output
@@ -92,6 +92,9 @@ def retro(json_asked: bool, replace: bool, **given: Any) -> None:
         f"{counted(found.raising, 'detection')} that raise, {found.silent:,} silent ones, "
         f"{counted(found.malformed, 'malformed row')}, in {given['output']}."
     )
+    if found.faults:
+        rows = counted(found.faults, "malformed row")
+        complain(f"failed at {rows}, whatever they hold; please report the reason that each gives")
     result(asdict(found), json_asked=json_asked, text=lambda: say(text))
 
 

@@ -26,6 +26,8 @@ from indicia.telemetry.extras import extra
 
 DETECTION = "detection"
 MALFORMED = "malformed"
+OURS = "a fault of Indicia:"
+"""With which a reason begins where no row is to blame; the place in the code follows, and what was raised."""
 _OWN = {"kind": "str", "count": "int", "generation": "int", "reason": "str"}
 """Columns that say of a row what it is."""
 _KEPT_BY_STORE = frozenset(

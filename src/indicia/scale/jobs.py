@@ -49,6 +49,8 @@ class Retro:
     raising: int
     silent: int
     malformed: int
+    faults: int = 0
+    """Of the malformed ones, those that Indicia failed at, not the row (`detections.OURS`)."""
 
 
 def retro(spark: Any, index: str | os.PathLike[str], given: Input, output: Output) -> Retro:
@@ -145,15 +147,17 @@ def _counted(spark: Any, output: Output) -> Retro:
     functions = extra("pyspark.sql.functions", "spark", "Spark")
     form = "json" if output.form == "ndjson" else output.form
     written = spark.read.schema(detections.DDL).format(form).load(output.path)
-    rows = written.groupBy("kind", "raises").agg(
+    ours = functions.coalesce(functions.col("reason").startswith(detections.OURS), functions.lit(False))
+    rows = written.groupBy("kind", "raises", ours.alias("ours")).agg(
         functions.count(functions.lit(1)).alias("ids"), functions.sum("count").alias("rows")
     )
-    raising = silent = malformed = 0
+    raising = silent = malformed = faults = 0
     for row in rows.collect():
         if row["kind"] == detections.MALFORMED:
             malformed += row["rows"]
+            faults += row["rows"] if row["ours"] else 0
         elif row["raises"]:
             raising += row["ids"]
         else:
             silent += row["ids"]
-    return Retro(raising, silent, malformed)
+    return Retro(raising, silent, malformed, faults)

@@ -2,12 +2,14 @@
 
 The index is mapped once in a process and kept as long as the file at its path stays the same; a task looks
 once, when it begins, so that one that was replaced is in force from the next task on, which in a stream is
-the next batch. Nothing that stands in a row ends a task: what fails is halved until the row is known.
+the next batch. Nothing that stands in a row ends a task: what fails is halved until the row is known. Where
+that was not the row but Indicia, the reason begins with `detections.OURS`, and jobs count such rows apart.
 """
 
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,9 +123,9 @@ class _Work:
             found = list(self._scan(batch, name, heard))
         except IndiciaError:
             raise
-        except Exception as error:  # whatever a row holds, the job goes on
+        except Exception as error:  # whatever a row holds, or we did wrong, a job of hours goes on
             if batch.num_rows == 1:
-                self._note(name, f"{type(error).__name__}: {error}", batch, 0)
+                self._note(name, _reason(error), batch, 0)
                 return []
             half = batch.num_rows // 2
             return self._found(batch.slice(0, half), name) + self._found(batch.slice(half), name)
@@ -153,7 +155,7 @@ class _Work:
                 line = row.column(VALUE).cast(arrow().large_binary())[0].as_py() or b""
                 return str(line[: 4 * SHOWN].decode("utf-8", "replace"))[:SHOWN]
             return repr(row.to_pylist()[0])[:SHOWN]
-        except Exception:  # a row that cannot even be shown
+        except (arrow().ArrowException, UnicodeError):  # a row that cannot even be shown
             return ""
 
     def malformed_rows(self) -> list[dict[str, Any]]:
@@ -167,3 +169,12 @@ class _Work:
             reason = "further rows that cannot be read"
             rows.append(detections.malformed_row(self._task.name, reason, "", self._unlisted, generation))
         return rows
+
+
+def _reason(error: Exception) -> str:
+    """Of a row that failed alone: what Arrow cannot read is the row's fault, all else our own."""
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, arrow().ArrowException | UnicodeError):
+        return what
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{detections.OURS} {Path(last.filename).name}:{last.lineno}: {what}"
