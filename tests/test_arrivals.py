@@ -86,7 +86,7 @@ def test_what_came_last_is_noted_at_the_end(tmp_path: Path) -> None:
 def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path / "i.db") as tenant:
         came = Arrivals(tenant)
-        came.came("s", b"{}\n", line, 1, 0, 0)
+        came.came("s", line(b"{}\n"), 1, 0, 0)
         note = Overview.note_sources
 
         def busy(*_given: object) -> None:
@@ -95,7 +95,7 @@ def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(Overview, "note_sources", busy)
         with pytest.raises(StoreError):
             came.note()
-        came.came("s", b"{}\n", line, 1, 0, 0)
+        came.came("s", line(b"{}\n"), 1, 0, 0)
         with pytest.raises(StoreError):
             came.note()
         monkeypatch.setattr(Overview, "note_sources", note)
@@ -121,7 +121,7 @@ def test_a_fault_of_ours_does_not_end_the_following(
         live = Followings(store, url(path), tmp_path)
         try:
             one = live.of(tenant)
-            one.arrivals.came("s", b"{}\n", line, 1, 0, 0)
+            one.arrivals.came("s", line(b"{}\n"), 1, 0, 0)
             assert met.wait(10)
             add(tenant, 1)
             end = time.monotonic() + 10
@@ -149,7 +149,7 @@ def test_the_last_line_may_be_anything(tmp_path: Path) -> None:
             b'{"a":1}\r\n',
         )
         for given in lines:
-            came.came("s", given, line, 1, 0, 0)
+            came.came("s", line(last) if (last := blocks.last_line(given)) else None, 1, 0, 0)
             came.note()
         (one,) = tenant.overview.sources()
         assert (one.events, one.event_at) == (len(lines), None)
@@ -159,7 +159,7 @@ def test_of_a_flood_of_names_a_bounded_number_is_held(tmp_path: Path) -> None:
     with opened(tmp_path / "i.db") as tenant:
         came = Arrivals(tenant)
         for number in range(arrivals.MOST + 500):
-            came.came(f"s{number}", b"", line, 1, 0, 0)
+            came.came(f"s{number}", None, 1, 0, 0)
         assert len(came._found) == arrivals.MOST
         came.note()
         assert len(tenant.overview.sources()) == 200

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from indicia.live.blocks import last_line, time_of
+from indicia.live.blocks import time_of
 from indicia.store import Arrived, TenantStore
 from indicia.telemetry import Source
 
@@ -21,8 +20,6 @@ EVERY = 3.0
 """Seconds between two notes."""
 MOST = 1000
 """Sources that are told apart between two notes; more names are an error of who sends, or a flood."""
-Tail = Callable[[bytes], Source]
-"""A line of a source as telemetry reads it."""
 
 
 @dataclass(slots=True)
@@ -44,17 +41,10 @@ class Arrivals:
         self._noted = time.monotonic()
 
     def came(
-        self,
-        name: str,
-        lines: bytes,
-        tail: Tail | datetime | None,
-        events: int,
-        malformed: int,
-        detections: int,
+        self, name: str, last: Source | datetime | None, events: int, malformed: int, detections: int
     ) -> None:
-        """Some whole lines of a source, and what was in them; `tail`: the last's time, or how it is read."""
+        """What was in some lines of a source; `last`: the last one, or the time that it bears."""
         now = datetime.now(UTC)
-        last = _last(lines, tail)
         with self._turn:
             if name not in self._found and len(self._found) >= MOST:
                 return
@@ -90,13 +80,6 @@ def _arrived(name: str, one: _Came) -> Arrived:
     at = one.at or datetime.now(UTC)
     time = time_of(one.last) if isinstance(one.last, Source) else one.last
     return Arrived(name, one.events, one.malformed, one.detections, at, time)
-
-
-def _last(lines: bytes, tail: Tail | datetime | None) -> Source | datetime | None:
-    if tail is None or isinstance(tail, datetime):
-        return tail
-    line = last_line(lines)
-    return tail(line) if line else None
 
 
 def _together(one: _Came, newer: _Came | None) -> _Came:

@@ -103,7 +103,7 @@ class Intake:
         block = b"".join(self._pieces)
         self._pieces, self._size = [data[cut:]], len(data) - cut
         self._match(block)
-        self._tell(block)
+        self._tell()
 
     def end(self) -> Taken:
         """Nothing follows: what is left is matched and everything recorded. Raises StoreError."""
@@ -112,16 +112,16 @@ class Intake:
             self._match(block)
         self._record()
         if block:
-            self._tell(block)
+            self._tell()
         return self.taken
 
-    def _tell(self, block: bytes) -> None:
+    def _tell(self) -> None:
         """What came of the source since last."""
         taken, told = self.taken, self._told
         now = (taken.accepted, taken.malformed, taken.detections)
         self._told = now
         new = (one - before for one, before in zip(now, told, strict=True))
-        self._live.arrivals.came(self._source, block, self._time, *new)
+        self._live.arrivals.came(self._source, self._time, *new)
 
     def _match(self, block: bytes) -> None:
         while block:

@@ -24,6 +24,7 @@ from typing import Protocol
 from indicia import telemetry
 from indicia.detect import detect
 from indicia.errors import InputError
+from indicia.live.blocks import last_line
 from indicia.live.following import Following
 from indicia.live.growing import Growing, Mark, is_rotated
 from indicia.live.pieces import Piece
@@ -194,7 +195,9 @@ class Watch:
                 if len(self._waiting) >= BATCH:
                     self._record()
         came = (self.seen.events - before.events, self.seen.malformed - before.malformed, made)
-        self.live.arrivals.came(piece.name, piece.data, lambda line: replace(piece, data=line).source, *came)
+        tail = last_line(piece.data)
+        last = replace(piece, data=tail).source if tail else None
+        self.live.arrivals.came(piece.name, last, *came)
 
     def _pass_over(self, count: int) -> None:
         self.seen.events += count
