@@ -106,9 +106,14 @@ class Metrics:
 
     def took(self, taken: Taken) -> None:
         """Events were matched."""
-        numbers = (taken.accepted, taken.malformed, taken.recorded, taken.alerts)
+        numbers = {
+            "indicia_events_total": taken.accepted,
+            "indicia_malformed_total": taken.malformed,
+            "indicia_detections_total": taken.recorded,
+            "indicia_alerts_total": taken.alerts,
+        }
         with self._turn:
-            for name, number in zip(COUNTERS, numbers, strict=False):
+            for name, number in numbers.items():
                 self._row[self._places[name]] += number
 
     def matcher_died(self) -> None:
