@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from indicia.model import Actor, AuditAction
+from indicia.model import AuditAction
 from indicia.store import audit, clients, credentials
-from indicia.store.engine import Database
-from indicia.store.nouns import Application, Redeemed, RefreshToken, Tenant
-from indicia.store.scope import Scope
+from indicia.store.nouns import Application, Redeemed, RefreshToken
+from indicia.store.parts import Part
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Access(Part):
     """The applications of a tenant, one by one. Each call is one transaction."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def application(self, client_id: str) -> Application:
         """The one of that client id with its secrets (hashes) and certificates; NotFound."""
@@ -74,13 +68,3 @@ class Access:
             count = credentials.revoke_refresh_tokens(scope, client_id)
             audit.revoked(scope, self.actor, client_id, {"RefreshTokens": count})
             return count
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Scope]:
-        with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)

@@ -11,7 +11,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -21,10 +20,10 @@ from sqlalchemy import func
 
 from indicia.allow import AllowAction, Allowance, AllowEntry, AllowKind, AllowList, Effect, Preview
 from indicia.errors import InvalidValue, NotFound, QuotaExceeded
-from indicia.model import NAME_LIMIT, REASON_LIMIT, Actor, AuditAction, Detection, IndicatorType, Silenced
+from indicia.model import NAME_LIMIT, REASON_LIMIT, AuditAction, Detection, IndicatorType, Silenced
 from indicia.store import alerts, audit, counting, indicators, rows
 from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.scope import Scope
 from indicia.store.tables import allow_entries, allow_lists, counters, detections
 
@@ -72,15 +71,11 @@ _COMPILING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class AllowLists:
+class AllowLists(Part):
     """The allow-lists of a tenant, each named by its name or id. Each call is one transaction.
 
     `check` is asked inside the transaction with the list as it stands, and may raise to leave it so.
     """
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def all(self) -> list[AllowList]:
         """Every list, by name."""
@@ -286,19 +281,6 @@ class AllowLists:
             return _NOTHING
         kept = _COMPILED.get(self.database, {}).get(self.tenant.id)
         return kept.allowance if kept is not None and kept.revision == revision else None
-
-    def _who(self, by: str) -> Actor:
-        return self.actor if self.actor.name else replace(self.actor, name=by)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Scope]:
-        with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)
 
 
 def _counting(scope: Scope, allowance: Allowance, call: Callable[[Scope, alerts.Over], T]) -> T:

@@ -8,8 +8,8 @@ from where to go on. Ids grow with the time at which indicators are made, so tim
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, String, Table, and_, or_
 
 from indicia.errors import InvalidValue
-from indicia.model import Actor, Alert, AuditEntry, DetectionFunction, Indicator, IndicatorType
+from indicia.model import Alert, AuditEntry, DetectionFunction, Indicator, IndicatorType
 from indicia.store import alerts as alert_rows
 from indicia.store import audit as audits
 from indicia.store import indicators as indicator_rows
 from indicia.store import purges, rows
-from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.scope import Scope
 from indicia.store.tables import (
     HEAD,
@@ -131,12 +130,8 @@ class _Way(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(Part):
     """What a tenant looks for, as lists. Each call is one transaction."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def indicators(self, chosen: Chosen, *, after: Place | None = None, limit: int = 50) -> Found:
         """A page: the newest first; by value or by expiry where that is asked for."""
@@ -198,11 +193,6 @@ class Catalogue:
             query = scope.select(audit).where(audit.c.set_name == set_name, audit.c.key == str(key))
             found = scope.rows(query.order_by(audit.c.id.desc()).limit(limit))
             return audits.nouns(scope, found)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
 
 
 def page(scope: Scope, chosen: Chosen, after: Place | None, limit: int) -> Found:

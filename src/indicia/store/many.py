@@ -7,9 +7,8 @@ newest down, so that one that is repeated or given up in between does no harm, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +18,7 @@ from indicia.odata.entities import INDICATOR
 from indicia.store import audit, catalogue, counting, definitions, notes, purges, rows
 from indicia.store import indicators as indicator_rows
 from indicia.store.catalogue import Chosen, Place
-from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.scope import Scope, among
 from indicia.store.tables import indicators
 
@@ -51,12 +49,8 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Many:
+class Many(Part):
     """What is done to many indicators of a tenant. Each call is one transaction."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def do(self, ids: Sequence[int], deed: Deed, by: str) -> int:
         """What is there of the ids is changed, moved or deleted; how many. NotFound, InvalidValue."""
@@ -70,14 +64,6 @@ class Many:
             found = catalogue.sweep(scope, chosen, after, STEP)
             done = _do(scope, self._who(by), found.found, deed, by)
             return Progress(done, found.after)
-
-    def _who(self, by: str) -> Actor:
-        return self.actor if self.actor.name else replace(self.actor, name=by)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Scope]:
-        with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)
 
 
 def _do(scope: Scope, who: Actor, found: Sequence[Indicator], deed: Deed, by: str) -> int:

@@ -7,10 +7,8 @@ log under PEOPLE; of links and sessions never more than that there was one.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, func, or_
@@ -18,8 +16,8 @@ from sqlalchemy import ColumnElement, Row, Select, func, or_
 from indicia.errors import InvalidValue, NotFound, QuotaExceeded
 from indicia.model import Actor, AuditAction
 from indicia.store import audit, rows
-from indicia.store.engine import Database
-from indicia.store.nouns import Link, Member, Role, Session, Tenant
+from indicia.store.nouns import Link, Member, Role, Session
+from indicia.store.parts import Part
 from indicia.store.scope import Scope
 from indicia.store.tables import links, members, people, sessions
 
@@ -38,12 +36,8 @@ def login_of(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class Members(Part):
     """The members of a tenant. Each call is one transaction."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def all(self) -> list[Member]:
         """Every member by name, disabled ones too."""
@@ -202,16 +196,6 @@ class Members:
             after=named | dict(after),
         )
 
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Scope]:
-        with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)
-
 
 def revoke(scope: Scope, actor: Actor, *which: ColumnElement[bool]) -> int:
     """Links of the tenant that were not used and will not be; how many."""
@@ -267,6 +251,5 @@ def _last_seen(scope: Scope) -> Select[Any]:
     return scope.select(sessions, sessions.c.person_id, latest).group_by(sessions.c.person_id)
 
 
-def _usable(scope: Scope, at: datetime | None = None) -> Select[Any]:
-    now = rows.micros(at or rows.now())
-    return scope.select(links).where(links.c.used_at.is_(None), links.c.expires_at > now)
+def _usable(scope: Scope) -> Select[Any]:
+    return scope.select(links).where(links.c.used_at.is_(None), links.c.expires_at > rows.micros(rows.now()))

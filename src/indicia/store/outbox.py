@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,13 +19,11 @@ from sqlalchemy import ColumnElement
 from indicia.errors import InvalidValue, NotFound, QuotaExceeded
 from indicia.messages import Backlog, Delivery, Message, MessageState, Outcome, Output, Sent
 from indicia.model import (
-    Actor,
     AuditAction,
     Severity,
 )
 from indicia.store import audit, messages, rows
-from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.scope import Scope
 from indicia.store.tables import outbox, outputs
 
@@ -52,16 +49,12 @@ _CALM: Mapping[str, object] = {"failures": 0, "retry_at": None, "fault": None}
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
+class Outbox(Part):
     """The outputs of a tenant, each named by its name or id, and what waits for them.
 
     Each call is one transaction. `check` is asked inside it with the output as it stands, and may raise to
     leave it so.
     """
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def outputs(self) -> list[Output]:
         """All of them, by name."""
@@ -222,19 +215,6 @@ class Outbox:
                 scope.delete(outbox, outbox.c.id.in_(old[at : at + _STEP]), outbox.c.state.in_(states))
                 for at in range(0, len(old), _STEP)
             )
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Scope]:
-        with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)
-
-    def _who(self, by: str) -> Actor:
-        return self.actor if self.actor.name else replace(self.actor, name=by)
 
 
 def _one(scope: Scope, name: str | int) -> Output:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, case, func
 
 from indicia.model import (
-    Actor,
     Alert,
     AlertDefinition,
     AlertStatus,
@@ -27,8 +25,7 @@ from indicia.model import (
 )
 from indicia.store import alerts as alert_rows
 from indicia.store import rows, sources, tallies
-from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.scope import Scope
 from indicia.store.sources import Arrived
 from indicia.store.tables import alerts, counters, indicators, snapshots, suppressions
@@ -77,12 +74,8 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Part):
     """The figures of a tenant. Each call is one transaction."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def state(self) -> State:
         """By which it is known whether something changed."""
@@ -164,13 +157,8 @@ class Overview:
 
     def note_sources(self, found: Iterable[Arrived]) -> None:
         """Add what came of some sources."""
-        with self.database.writing() as connection:
-            sources.note(Scope(connection, self.tenant.id), found)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
+        with self._writing() as scope:
+            sources.note(scope, found)
 
 
 def _sum_of(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -1,13 +1,16 @@
-"""How an object of its own hangs on a tenant's store: `members = Part(Members)`, then `tenant.members`."""
+"""How an object of its own hangs on a tenant's store: `members = Has(Members)`, then `tenant.members`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from indicia.model import Actor
 from indicia.store.engine import Database
 from indicia.store.nouns import Tenant
+from indicia.store.scope import Scope
 
 Kept = TypeVar("Kept")
 
@@ -20,7 +23,7 @@ class Owner(Protocol):
     actor: Actor
 
 
-class Part(Generic[Kept]):
+class Has(Generic[Kept]):
     """A property that gives an object over the same database, tenant and actor, made anew for each use."""
 
     def __init__(self, kind: Callable[[Database, Tenant, Actor], Kept]) -> None:
@@ -28,3 +31,26 @@ class Part(Generic[Kept]):
 
     def __get__(self, own: Owner, _kind: object = None) -> Kept:
         return self._kind(own._database, own.tenant, own.actor)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Such an object: what it does, it does to one tenant, in transactions of its own."""
+
+    database: Database
+    tenant: Tenant
+    actor: Actor
+
+    def _who(self, by: str) -> Actor:
+        """Who acts; where nobody was named, whom the stamps name."""
+        return self.actor if self.actor.name else replace(self.actor, name=by)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Scope]:
+        with self.database.reading() as connection:
+            yield Scope(connection, self.tenant.id)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Scope]:
+        with self.database.writing() as connection:
+            yield Scope(connection, self.tenant.id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,12 +18,11 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_
 
 from indicia.errors import NotFound, PreconditionFailed
 from indicia.identity import lower
-from indicia.model import Actor, Alert, AlertStatus, Detection, IndicatorType, Severity, Suppression
+from indicia.model import Alert, AlertStatus, Detection, IndicatorType, Severity, Suppression
 from indicia.odata.entities import ALERT
 from indicia.store import alerts as recorded
 from indicia.store import audit, casework, queries, rows, suppressions
-from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.scope import Scope, among
 from indicia.store.tables import alert_values, alerts, detections, event_texts, snapshots
 from indicia.store.tables import suppressions as silences
@@ -131,12 +129,8 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Part):
     """The alerts of a tenant as a queue. Each call is one transaction."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def page(
         self,
@@ -257,16 +251,6 @@ class Queue:
         after = casework.change(scope, before, changes, by)
         audit.changed(scope, self.actor, ALERT, before, after)
         return "same" if after == before else "changed"
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Scope]:
-        with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)
 
 
 def _by_number(scope: Scope, numbers: Sequence[int], tenant_uid: str) -> list[Alert]:

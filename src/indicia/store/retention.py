@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -21,8 +21,7 @@ from indicia.errors import InvalidValue
 from indicia.model import Actor, AuditAction
 from indicia.store import audit as audits
 from indicia.store import counting, rows
-from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.purges import SLICE, STEP_SECONDS
 from indicia.store.receipts import KEPT
 from indicia.store.scope import Scope
@@ -93,12 +92,8 @@ class _Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Part):
     """The limits of a tenant, and what they come to."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def limits(self) -> dict[What, Limit]:
         """Those that hold: the tenant's own, else the defaults."""
@@ -113,7 +108,7 @@ class Retention:
         """As `change`, all of them or none."""
         for what, limit in limits.items():
             must_fit(what, limit)
-        who = self.actor if self.actor.name else replace(self.actor, name=by)
+        who = self._who(by)
         with self._writing() as scope:
             held = _limits(scope)
             for what, limit in limits.items():
@@ -257,16 +252,6 @@ class Retention:
                 scope, self.actor, AuditAction.DELETE_MANY, str(what), count=0, before=said
             )
         audits.count(scope, walk.entries[what], walk.counts[what])
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Scope]:
-        with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)
 
     @contextmanager
     def _tidying(self) -> Iterator[Scope]:

@@ -67,7 +67,7 @@ from indicia.store.nouns import (
 )
 from indicia.store.outbox import Outbox
 from indicia.store.overview import Overview
-from indicia.store.parts import Part
+from indicia.store.parts import Has
 from indicia.store.queries import Page, Within
 from indicia.store.queue import Queue
 from indicia.store.receipts import Receipt
@@ -116,25 +116,25 @@ class TenantStore:
         """The tenant's name."""
         return self.tenant.name
 
-    allow_lists = Part(AllowLists)
+    allow_lists = Has(AllowLists)
     """Values that are known to be harmless."""
-    retention = Part(Retention)
+    retention = Has(Retention)
     """For how long what is recorded is kept."""
-    outbox = Part(Outbox)
+    outbox = Has(Outbox)
     """Outputs, and what waits for them."""
-    access = Part(Access)
+    access = Has(Access)
     """Applications, one by one, and the tokens that were generated for them."""
-    trail = Part(Trail)
+    trail = Has(Trail)
     """The audit log, the newest first."""
-    overview = Part(Overview)
+    overview = Has(Overview)
     """What happens and what is there, in figures."""
-    members = Part(Members)
+    members = Has(Members)
     """Who may sign in to it, and as what."""
-    queue = Part(Queue)
+    queue = Has(Queue)
     """The alerts as people look through them."""
-    catalogue = Part(Catalogue)
+    catalogue = Has(Catalogue)
     """Indicators and definitions as people look for them."""
-    many = Part(Many)
+    many = Has(Many)
     """What is done to many indicators at once."""
 
     # Alert definitions

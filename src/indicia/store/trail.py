@@ -8,18 +8,16 @@ little says how far it has looked, and from where to go on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, or_
 
-from indicia.model import Actor, AuditAction, AuditEntry, Through
+from indicia.model import AuditAction, AuditEntry, Through
 from indicia.store import audit as audits
 from indicia.store import rows
-from indicia.store.engine import Database
-from indicia.store.nouns import Tenant
+from indicia.store.parts import Part
 from indicia.store.scope import Scope
 from indicia.store.tables import audit
 
@@ -83,12 +81,8 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class Trail(Part):
     """The audit log of a tenant. Each call is one transaction."""
-
-    database: Database
-    tenant: Tenant
-    actor: Actor
 
     def page(self, wanted: Wanted, *, after: Mark | None = None, limit: int = 50) -> Looked:
         """The next entries behind a mark, the newest first."""
@@ -104,11 +98,6 @@ class Trail:
             if looked.mark is None:
                 return
             after = looked.mark
-
-    @contextmanager
-    def _reading(self) -> Iterator[Scope]:
-        with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
 
 
 def _page(scope: Scope, wanted: Wanted, after: Mark | None, limit: int) -> Looked:
