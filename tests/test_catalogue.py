@@ -14,7 +14,7 @@ from sqlalchemy import event
 from indicia.errors import InvalidValue, NotFound, StoreError
 from indicia.model import Actor, AuditAction, DetectionFunction, Indicator, IndicatorType
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
-from indicia.store import Chosen, Deed, Expiry, Place, Position, Store, TenantStore, catalogue, many
+from indicia.store import Chosen, Deed, Expiry, Place, Position, Store, TenantStore, audit, catalogue, many
 from stored import add, detection, indicator, url
 
 pytestmark = pytest.mark.full
@@ -242,9 +242,29 @@ def test_a_few_have_entries_of_their_own(own: TenantStore) -> None:
     assert news is not None
     assert news.touched == set(ids)
     assert {one.last_modified_by for one in own.indicators()} == {"x"}
-    (entry,) = own.catalogue.history(INDICATOR.set_name, ids[0])
+    entry, upload = own.catalogue.history(INDICATOR.set_name, ids[0])
+    assert (upload.action, upload.key, upload.count) == (AuditAction.BULK_UPLOAD, None, 3)
     assert (entry.by, entry.before, entry.after) == ("kim", '{"Enabled": true}', '{"Enabled": false}')
     assert own.catalogue.history(ALERT_DEFINITION.set_name, owner.id)[0].action is AuditAction.CREATE
+
+
+def test_what_is_done_to_many_is_in_the_history_of_each(
+    own: TenantStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "NAMED", 3)
+    monkeypatch.setattr(audit, "_STEP", 2)
+    owner = add(own, 12)
+    ids = [one.id for one in own.indicators()]
+    chosen = [*ids[:3], ids[5], ids[7], *ids[9:]]
+    for yes in (False, True, False, True, False):
+        assert own.many.do(chosen, many.enables(yes=yes), "x") == len(chosen)
+    for number in ids:
+        counts = [(one.action, one.count) for one in own.catalogue.history(INDICATOR.set_name, number)]
+        changes = [(AuditAction.CHANGE, len(chosen))] * 5 if number in chosen else []
+        assert counts == [*changes, (AuditAction.BULK_UPLOAD, len(ids))]
+    first, second = own.catalogue.history(INDICATOR.set_name, ids[0], limit=2)
+    assert (first.after, second.after) == ('{"Enabled": false}', '{"Enabled": true}')
+    assert own.catalogue.history(INDICATOR.set_name, owner.id + 10**6) == []
 
 
 def test_many_are_one_entry_and_counters_follow(own: TenantStore, monkeypatch: pytest.MonkeyPatch) -> None:

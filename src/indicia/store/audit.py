@@ -1,8 +1,10 @@
 """Who changed what: one entry for each call that changed something, in the transaction of the change.
 
-A call that changes thousands is one entry with their number. What an entity said before and says after is
-kept as JSON under the names of the API, each text cut to TEXT characters; of secrets, keys and tokens only
-that there was one. Every function works inside the transaction of its scope.
+A call that changes thousands is one entry with their number, and with their ids, so that it is in the history
+of each (`of_entity`); of an import, whose indicators come in many calls, there is the number alone. What an
+entity said before and says after is kept as JSON under the names of the API, each text cut to TEXT
+characters; of secrets, keys and tokens only that there was one. Every function works inside the transaction
+of its scope.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ TEXT = 256
 APPLICATIONS = "Applications"
 """What is no set of the API, and yet somebody changes it."""
 OWNER = "AlertDefinitionId"
+_STEP = 100
+"""Entries about many that are looked through at a time."""
 Content = Mapping[str, object]
 
 
@@ -70,6 +74,15 @@ def note(
     return made[0]
 
 
+def of_many(
+    scope: Scope, actor: Actor, action: AuditAction, set_name: str, ids: Sequence[int], after: Content
+) -> None:
+    """Keep one entry about some entities, which is in the history of each."""
+    entry, numbers = note(scope, actor, action, set_name, count=len(ids), after=after), sorted(set(ids))
+    bounds = {"first_id": numbers[0], "last_id": numbers[-1]}
+    scope.update(audit, audit.c.id == entry, **bounds, ids=_runs(numbers))
+
+
 def changed(scope: Scope, actor: Actor, described: Entity, before: Any, after: Any, **more: Any) -> None:
     """Keep what differs between two states of an entity; nothing where nothing does.
 
@@ -98,18 +111,19 @@ def created(scope: Scope, actor: Actor, described: Entity, made: Sequence[Any]) 
         key = described.key_of(made[0])
         note(scope, actor, AuditAction.CREATE, described.set_name, key=key, after=said)
     elif made:
-        ids = {"FirstId": described.key_of(made[0]), "LastId": described.key_of(made[-1])}
-        note(scope, actor, AuditAction.BULK_UPLOAD, described.set_name, count=len(made), after=ids)
+        ids = [described.key_of(one) for one in made]
+        said = {"FirstId": ids[0], "LastId": ids[-1]}
+        of_many(scope, actor, AuditAction.BULK_UPLOAD, described.set_name, ids, said)
 
 
 def uploaded(scope: Scope, actor: Actor, outcomes: Sequence[Uploaded]) -> None:
     """Keep how many indicators a bulk upload made and changed; nothing where neither."""
     made = sum(one.created for one in outcomes)
     altered = sum(one.changed for one in outcomes)
-    if made + altered:
+    ids = [one.indicator.id for one in outcomes if one.created or one.changed]
+    if ids:
         said = {"Created": made, "Changed": altered}
-        action = AuditAction.BULK_UPLOAD
-        note(scope, actor, action, INDICATOR.set_name, count=made + altered, after=said)
+        of_many(scope, actor, AuditAction.BULK_UPLOAD, INDICATOR.set_name, ids, said)
 
 
 def importing(scope: Scope, actor: Actor, definition_id: int) -> int:
@@ -184,6 +198,39 @@ def page(scope: Scope, after: int, limit: int) -> list[AuditEntry]:
     """Up to `limit` entries with an id beyond `after`, in the order of ids."""
     query = scope.select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit)
     return nouns(scope, scope.rows(query))
+
+
+def of_entity(scope: Scope, set_name: str, key: int, limit: int) -> list[AuditEntry]:
+    """What was done to one entity, alone or with others at once, the newest first."""
+    of_set = scope.select(audit).where(audit.c.set_name == set_name).order_by(audit.c.id.desc())
+    found = list(scope.rows(of_set.where(audit.c.key == str(key)).limit(limit)))
+    among_many = of_set.where(audit.c.first_id <= key, audit.c.last_id >= key).limit(_STEP)
+    held, some = 0, scope.rows(among_many)
+    while some:
+        with_it = [row for row in some if _in_runs(key, row.ids)]
+        found, held = found + with_it, held + len(with_it)
+        full = held >= limit or len(some) < _STEP
+        some = () if full else scope.rows(among_many.where(audit.c.id < some[-1].id))
+    return nouns(scope, sorted(found, key=lambda row: -int(row.id))[:limit])
+
+
+def _runs(ids: Sequence[int]) -> str:
+    """Ascending numbers as `3-17 20`."""
+    runs: list[list[int]] = []
+    for number in ids:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _in_runs(number: int, text: str) -> bool:
+    for run in text.split(" "):
+        first, _, last = run.partition("-")
+        if number <= int(last or first):
+            return number >= int(first)
+    return False
 
 
 def _text(said: Content | None) -> str | None:

@@ -28,7 +28,6 @@ from indicia.store.scope import Scope
 from indicia.store.tables import (
     HEAD,
     alerts,
-    audit,
     canonical_head,
     detections,
     event_texts,
@@ -188,11 +187,9 @@ class Catalogue(Part):
             return [KeptEvent(row.schema, row.source, row.machine, text) for row, text in found[:limit]]
 
     def history(self, set_name: str, key: int, *, limit: int = 50) -> list[AuditEntry]:
-        """What was done to one entity, the newest first; not what was done to many at once."""
+        """What was done to one entity, alone or with others at once, the newest first; no import."""
         with self._reading() as scope:
-            query = scope.select(audit).where(audit.c.set_name == set_name, audit.c.key == str(key))
-            found = scope.rows(query.order_by(audit.c.id.desc()).limit(limit))
-            return audits.nouns(scope, found)
+            return audits.of_entity(scope, set_name, key, limit)
 
 
 def page(scope: Scope, chosen: Chosen, after: Place | None, limit: int) -> Found:

@@ -1,8 +1,9 @@
 """Many indicators changed, moved or deleted at once: those of some ids, or step by step all that are chosen.
 
 A call is one transaction. Up to NAMED indicators each have an entry of the audit log, with what they said
-before; of more there is one entry with their number. A step takes the next of those that are chosen, from the
-newest down, so that one that is repeated or given up in between does no harm, and others can write between.
+before; of more there is one entry with their number and ids. A step takes the next of those that are
+chosen, from the newest down, so that one that is repeated or given up in between does no harm, and others
+can write between.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def _note_changes(
 ) -> None:
     action, after = AuditAction.CHANGE, {_CHANGEABLE[name]: value for name, value in changes.items()}
     if len(different) > NAMED:
-        audit.note(scope, who, action, INDICATOR.set_name, count=len(different), after=after)
+        ids = [one.id for one in different]
+        audit.of_many(scope, who, action, INDICATOR.set_name, ids, after)
         return
     for one in different:
         names = [name for name, value in changes.items() if _now(one, name) != value]

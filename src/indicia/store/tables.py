@@ -400,6 +400,9 @@ audit = Table(
     Column("count", BigInteger, nullable=False),
     Column("before", Text),
     Column("after", Text),
+    Column("first_id", BigInteger),  # of an entry about many: the least and the greatest of them,
+    Column("last_id", BigInteger),
+    Column("ids", Text),  # and which, as `3-17 20`
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "at", "id"),  # by which people read it: the module trail
     sqlite_autoincrement=True,
@@ -412,6 +415,16 @@ Index(  # the history of one entity
     audit.c.id,
     sqlite_where=audit.c.key.is_not(None),
     postgresql_where=audit.c.key.is_not(None),
+)
+Index(  # what was done to it together with others
+    "ix_audit_many",
+    audit.c.tenant_id,
+    audit.c.set_name,
+    audit.c.id,
+    audit.c.first_id,
+    audit.c.last_id,
+    sqlite_where=audit.c.first_id.is_not(None),
+    postgresql_where=audit.c.first_id.is_not(None),
 )
 
 outputs = Table(
