@@ -61,7 +61,7 @@ class Portal:
         page = self.context.new_page()
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        page.on("console", _no_violation)
+        page.on("console", no_violation)
         return page
 
     def sign_in(self, page: Page, name: str | None = None, password: str = PASSWORD) -> None:
@@ -85,7 +85,8 @@ class Portal:
         assert wide <= 0, f"{page.url} is {wide} px wider than the screen"
 
 
-def _no_violation(message: Any) -> None:
+def no_violation(message: Any) -> None:
+    """A listener for the console of a page: what its policy forbids fails the test."""
     assert "Content Security Policy" not in message.text, message.text
 
 
