@@ -8,6 +8,7 @@ measured where files of it, or folders of them, are named: python bench/compress
 
 from __future__ import annotations
 
+import argparse
 import bz2
 import gzip
 import io
@@ -19,6 +20,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +48,30 @@ OWNER = AlertDefinition("0", "Bench", "Bench", Severity.LOW, Category.GENERAL)
 
 def main() -> int:
     """Make the data, measure, print the table."""
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else 256
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("mebibytes", type=int, nargs="?", default=256)
+    arguments.add_argument("evtx", type=Path, nargs="*", help="files of EVTX, or folders of them")
+    asked = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        index = built(folder / "bench.idx")
+        # One for all files, as a process of a scan has it.
+        sieve = Sieve(built(folder / "bench.idx"))
         print(f"{'form':8} {'MB in':>8} {'MB out':>8} {'alone s':>8} {'scan s':>8} {'ratio':>6}")
-        for form, path, alone in cases(folder, size):
-            show(form, [path], alone, index)
-        for given in map(Path, sys.argv[2:]):
+        for form, path, alone in cases(folder, asked.mebibytes):
+            show(form, [path], alone, sieve)
+        for given in asked.evtx:
             paths = sorted(given.rglob("*.evtx")) if given.is_dir() else [given]
-            show("evtx", paths, lambda paths=paths: sum(map(records, paths)), index)  # type: ignore[misc]
+            show("evtx", paths, partial(all_records, paths), sieve)
     return 0
 
 
-def show(form: str, paths: Sequence[Path], alone: Callable[[], int], index: Index) -> None:
+def show(form: str, paths: Sequence[Path], alone: Callable[[], int], sieve: Sieve) -> None:
     """One row."""
     sources = telemetry.sources([str(path) for path in paths])
     base, out = best(alone)
-    ours, _ = best(lambda: sum(scanned(source, index) for source in sources))
+    ours, _ = best(lambda: sum(scanned(source, sieve) for source in sources))
     mb = sum(path.stat().st_size for path in paths) / 1e6
     print(f"{form:8} {mb:8.1f} {out / 1e6:8.1f} {base:8.3f} {ours:8.3f} {ours / base:6.2f}", flush=True)
 
@@ -78,14 +86,14 @@ def best(work: Callable[[], int]) -> tuple[float, int]:
     return min(seconds), given
 
 
-def scanned(source: telemetry.Source, index: Index) -> int:
+def scanned(source: telemetry.Source, sieve: Sieve) -> int:
     """A scan of one file by one process; the data is clean, so that nothing is parsed."""
     passed = [0]
 
     def pass_over(count: int) -> None:
         passed[0] += count
 
-    selection = telemetry.Selection(Sieve(index), pass_over)
+    selection = telemetry.Selection(sieve, pass_over)
     hits = sum(1 for _ in telemetry.events(source, malformed=lambda _: None, selection=selection))
     if hits > 20 + passed[0] // 10:
         sys.exit(f"{source.name} is not clean: {hits} of {passed[0]}")
@@ -195,6 +203,11 @@ def unzipped(path: Path) -> int:
     """zipfile alone."""
     with zipfile.ZipFile(path) as archive, archive.open("x.json") as member:
         return sum(len(piece) for piece in iter(lambda: member.read(1 << 20), b""))
+
+
+def all_records(paths: Sequence[Path]) -> int:
+    """Bytes of the JSON of all records in some files."""
+    return sum(map(records, paths))
 
 
 def records(path: Path) -> int:
