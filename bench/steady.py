@@ -38,6 +38,7 @@ from indicia.store import Store, TenantStore
 from live import seconds_of
 from receivers import web
 from service import DEFINITION, Process, add_access, family, running
+from stored import definition
 
 BATCH = 500
 SHARE = 200
@@ -80,8 +81,6 @@ def main() -> int:
 
 def fill(tenant: TenantStore, count: int) -> None:
     """A definition with so many names."""
-    from stored import definition
-
     (owner,) = tenant.add_definitions([definition()], "bench")
     made = (
         Indicator(IndicatorType.DOMAIN_NAME, name, name, DetectionFunction.EQUALS, owner)

@@ -17,21 +17,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from indicia.model import AlertDefinition, AlertStatus, Detection, Quotas, Severity  # noqa: E402
-from indicia.store import AlertFilter, Sort, TenantStore  # noqa: E402
-from stored import START, definition, detection, indicator, opened  # noqa: E402
+from indicia.model import AlertDefinition, AlertStatus, Detection, Quotas, Severity
+from indicia.store import AlertFilter, Sort, TenantStore
+from indicia.store.queue import Place
+from stored import START, definition, detection, indicator, opened
 
 ASKED = 30
 BATCH = 1000
 
 
 def main() -> None:
+    """Fill the queue where it is empty, then ask; the store of a --home stays."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--alerts", type=int, default=100_000)
     parser.add_argument("--home", type=Path, help="keep the store here, and use it again")
@@ -103,11 +105,11 @@ def questions(tenant: TenantStore) -> Iterator[tuple[str, Callable[[int], object
     }
     for name, made in filters.items():
         for sort in Sort:
-            yield f"{name}, by {sort}", lambda n, made=made, sort=sort: queue.page(made(n), sort)  # type: ignore[misc]
-        yield f"{name}, counted", lambda n, made=made: queue.page(made(n), Sort.NEWEST, None, 1, 1000)  # type: ignore[misc]
+            yield f"{name}, by {sort}", partial(page, tenant, made, sort)
+        yield f"{name}, counted", partial(counted, tenant, made)
     deep = {sort: queue.page(AlertFilter(), sort, None, 20_000).last for sort in Sort}
     for sort in Sort:
-        yield f"behind 20,000, by {sort}", lambda n, sort=sort: queue.page(AlertFilter(), sort, deep[sort])  # type: ignore[misc]
+        yield f"behind 20,000, by {sort}", partial(behind, tenant, sort, deep[sort])
     newest = queue.newest()
     yield "newer", lambda n: queue.newer(AlertFilter(status=(AlertStatus.NEW,)), newest - n, 100)
     alerts = tenant.queue.several(range(1, 40))
@@ -117,7 +119,23 @@ def questions(tenant: TenantStore) -> Iterator[tuple[str, Callable[[int], object
     yield "silencing", lambda n: queue.silencing(alerts[n])
 
 
+def page(tenant: TenantStore, made: Callable[[int], AlertFilter], sort: Sort, number: int) -> object:
+    """The first page of a view."""
+    return tenant.queue.page(made(number), sort)
+
+
+def counted(tenant: TenantStore, made: Callable[[int], AlertFilter], number: int) -> object:
+    """How many alerts a view has, up to 1,000."""
+    return tenant.queue.page(made(number), Sort.NEWEST, None, 1, 1000)
+
+
+def behind(tenant: TenantStore, sort: Sort, place: Place | None, _number: int) -> object:
+    """A page far down."""
+    return tenant.queue.page(AlertFilter(), sort, place)
+
+
 def took(name: str, ask: Callable[[int], object]) -> None:
+    """Ask, and print how long it took."""
     times = []
     for number in range(ASKED):
         began = time.perf_counter()
