@@ -82,7 +82,8 @@ screenshots: setup ## pictures of the portal's pages into .screenshots: WORDS='a
 
 .PHONY: bench
 bench: $(VENV)/.ready-bench ## the figures of docs/figures.md, measured on this machine; installs the peers
-	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	@failed=; for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file" || failed="$$failed $$file"; done; \
+		[ -z "$$failed" ] || { echo "missed a goal or failed:$$failed"; exit 1; }
 
 .PHONY: clean
 clean: ## remove what can be made again: .venv, caches, the demo's home

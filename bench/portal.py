@@ -1,6 +1,6 @@
 """How long the portal's pages take over a large store, and what the first load weighs.
 
-    .venv/bin/python bench/portal.py --home FOLDER      makes the store where it is not there (some minutes)
+    .venv/bin/python bench/portal.py [--home FOLDER]    makes the store where it is not there (some minutes)
 
 1,000,000 indicators under 40 definitions, 100,000 alerts of 30 days with 300,000 detections, on machines and
 of values that are few or many as they are in life (Zipf). Every page of the route table that answers GET is
@@ -19,6 +19,7 @@ import random
 import re
 import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -367,21 +368,26 @@ def report(home: Path, runs: int) -> bool:
 def main() -> None:
     """Fill the store where it is not there, then measure; a missed goal or page ends with status 1."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--home", type=Path, required=True, help="folder of the store")
+    options.add_argument("--home", type=Path, help="keep the store here, and use it again")
     options.add_argument("--indicators", type=int, default=INDICATORS)
     options.add_argument("--alerts", type=int, default=ALERTS)
     options.add_argument("--runs", type=int, default=40, help="answers of each page (default 40)")
     given = options.parse_args()
-    given.home.mkdir(parents=True, exist_ok=True)
-    path = given.home / "indicia.db"
-    new = not path.exists()
-    with Store.open(f"sqlite:///{path}", quotas=Quotas(alerts_per_hour=10**9)) as store:
-        if new:
-            fill(store, given.indicators, given.alerts)
-    if new:
-        spread(path)
-    if not report(given.home, given.runs):
-        raise SystemExit(1)
+    with tempfile.TemporaryDirectory(prefix="indicia-bench-") as scratch:
+        home = given.home or Path(scratch)
+        home.mkdir(parents=True, exist_ok=True)
+        path, whole = home / "indicia.db", home / "filled"
+        if path.exists() and not whole.exists():
+            raise SystemExit(
+                f"{home} holds a store that this bench did not fill to its end: name another --home"
+            )
+        if not path.exists():
+            with Store.open(f"sqlite:///{path}", quotas=Quotas(alerts_per_hour=10**9)) as store:
+                fill(store, given.indicators, given.alerts)
+            spread(path)
+            whole.touch()
+        if not report(home, given.runs):
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":
