@@ -43,14 +43,16 @@ if ((${#missing[@]})); then
     say "install with: sudo apt-get update && sudo apt-get install -y ${missing[*]}"
     [ "$stop" = no ] || exit 1
 fi
-if [ "$group" = dev ] && ! command -v chromium >/dev/null; then
-    say "there is no Chromium; without it the portal's tests in a browser are skipped"
-    line='apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium'
+# Each by itself: a system that has no package of one may have the other.
+for need in chromium faketime; do
+    if [ "$group" != dev ] || command -v "$need" >/dev/null; then continue; fi
+    say "there is no $need; tests that need it (pages in a browser, steps of the clock) are skipped"
+    line="apt-get update -qq && apt-get install -qq -y --no-install-recommends $need"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "$line"
         DEBIAN_FRONTEND=noninteractive bash -c "$line" >/dev/null 2>&1 || say "that failed; it goes on without"
     fi
-fi
+done
 
 mkdir -p "$folder"
 # Two calls at once would trip over each other.
