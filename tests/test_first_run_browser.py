@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def serving(home: Path) -> Iterator[str]:
     said: Queue[str] = Queue()
     assert process.stdout is not None
     # Read to the end, so that no full pipe holds the service up.
-    reader = Thread(target=lambda lines: [said.put(line) for line in lines], args=(process.stdout,))
+    reader = Thread(target=lambda lines: deque(map(said.put, lines), 0), args=(process.stdout,))
     reader.start()
     try:
         while not (found := re.search(r"is one: (https://\S+/portal/link/\S+)", said.get(timeout=60))):
