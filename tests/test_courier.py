@@ -351,6 +351,29 @@ def test_one_process_delivers(own: TenantStore, tmp_path: Path) -> None:
     assert told(own) == []
 
 
+def test_a_fault_of_ours_lets_the_output_wait_and_its_place_stands_in_the_log(
+    own: TenantStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a thread would be begun for the same messages again at once, and for ever."""
+    output(own, f"file://{tmp_path / 'alerts.ndjson'}")
+    alerts(own, 1)
+
+    def broken(*_given: object) -> None:
+        raise LookupError(" ".join(("of", "a", "victim")))
+
+    monkeypatch.setattr("indicia.live.courier._send", broken)
+    deliver(own)
+    (waiting,) = own.outbox.outputs()
+    assert waiting.retry_at is not None
+    assert waiting.fault == "unexpected: LookupError; please report it"
+    assert "LookupError" in caplog.text
+    assert "in broken" in caplog.text
+    assert "of a victim" not in caplog.text
+    monkeypatch.undo()
+    deliver(own)
+    assert (tmp_path / "alerts.ndjson").read_text().count("\n") == 1
+
+
 def test_what_cannot_be_opened_waits_and_says_why(own: TenantStore, tmp_path: Path) -> None:
     output(own, f"file://{tmp_path}/a.ndjson")
     alerts(own, 1)

@@ -33,8 +33,17 @@ line), and what to do. Web turns it into the OData, OAuth or HTML answer, the CL
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from typing import ClassVar
+
+
+def placed(error: BaseException) -> str:
+    """For the log: the kind of a fault that nobody foresaw, and where it was, a line each.
+
+    Without its message: that may hold what somebody sent.
+    """
+    return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from indicia import outputs
 from indicia.auth.sealing import Seal
-from indicia.errors import IndiciaError, NotFound, StoreError
+from indicia.errors import IndiciaError, NotFound, StoreError, placed
 from indicia.live import targets
 from indicia.messages import Delivery, Message, Outcome, Output
 from indicia.store import Outbox, Store
@@ -61,8 +61,8 @@ class Courier:
                 self._run(stopped)
             except OSError as error:
                 LOG.warning("outputs wait: %s: %s", self._home / LOCK, error.strerror)
-            except Exception:  # a thread that died of it would deliver nothing any more
-                LOG.exception("outputs wait")
+            except Exception as error:  # a thread that died of it would deliver nothing any more
+                LOG.error("outputs wait: %s", placed(error))
             stopped.wait(LOCK_SECONDS)
 
     def _run(self, stopped: threading.Event) -> None:
@@ -125,9 +125,10 @@ class Courier:
         except IndiciaError as error:
             # Its target cannot be used, or the store cannot: nothing was sent.
             LOG.warning("output %d: %s", output.id, error.message)
-            if waiting := box.waiting(output.id, 1):
-                said = [Delivery(waiting[0], Outcome.LATER, error.message)]
-                _settle(box, output, said, _pause(output, said), stopped)
+            _wait(box, output, error.message, stopped)
+        except Exception as error:  # a thread that died of it would be begun again at once
+            LOG.error("output %d: %s", output.id, placed(error))
+            _wait(box, output, f"unexpected: {type(error).__name__}; please report it", stopped)
 
     def _tidy(self) -> None:
         if time.monotonic() - self._tidied < TIDY_SECONDS:
@@ -187,9 +188,16 @@ def _send(receiver: outputs.Receiver, messages: Sequence[Message]) -> list[Deliv
     try:
         said = receiver.send(messages)
     except Exception as error:  # a thread that died of it would be begun again at once
-        LOG.exception("an output failed")
+        LOG.error("an output failed: %s", placed(error))
         said = [Delivery(messages[0], Outcome.LATER, f"unexpected: {type(error).__name__}; please report it")]
     return said or [Delivery(messages[0], Outcome.LATER, "the receiver said nothing")]
+
+
+def _wait(box: Outbox, output: Output, fault: str, stopped: threading.Event) -> None:
+    """Have the first of what waits for an output wait longer, and say why."""
+    if waiting := box.waiting(output.id, 1):
+        said = [Delivery(waiting[0], Outcome.LATER, fault)]
+        _settle(box, output, said, _pause(output, said), stopped)
 
 
 def _settle(

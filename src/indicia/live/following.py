@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indicia.errors import IndiciaError
+from indicia.errors import IndiciaError, placed
 from indicia.live import compiled
 from indicia.live.arrivals import Arrivals
 from indicia.live.view import Layer, View
@@ -254,5 +254,5 @@ def _try(do: Callable[[], object], otherwise: str) -> None:
         do()
     except IndiciaError as error:
         LOG.warning("%s: %s", otherwise, error)
-    except Exception:  # a thread that died of it would follow nothing any more
-        LOG.exception("%s", otherwise)
+    except Exception as error:  # a thread that died of it would follow nothing any more
+        LOG.error("%s: %s", otherwise, placed(error))

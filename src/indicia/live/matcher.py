@@ -22,7 +22,6 @@ import signal
 import socket
 import struct
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from typing import Any, cast
 
 import msgspec
 
+from indicia.errors import placed
 from indicia.live.blocks import Outcome, meet
 from indicia.live.view import Layer, View
 from indicia.match.index import Index
@@ -121,8 +121,7 @@ class _Matching:
             outcome = meet(self._blocks[:size], self._views[tenant].engine(), task)
             return OUTCOME, encoded(outcome)
         except Exception as error:  # the service goes on, and says where it was
-            places = "".join(traceback.format_tb(error.__traceback__))
-            return FAULT, f"{type(error).__name__}\n{places}".encode()[:10_000]
+            return FAULT, placed(error).encode()[:10_000]
 
 
 def _layer(number: int, file: int) -> Layer:

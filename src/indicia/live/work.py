@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, Generic, NamedTuple
 
-from indicia.errors import IndiciaError
+from indicia.errors import IndiciaError, placed
 from indicia.live.jobs import A, Phase, S, write
 
 LOG = logging.getLogger("indicia.live")
@@ -120,7 +119,7 @@ class Work(ABC, Generic[A, S]):
         except OSError as error:
             return Phase.FAILED, f"the disk of the service: {error.strerror or error}"
         except Exception as error:  # whatever a file brings about is told, with its place in our code
-            LOG.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            LOG.error("%s", placed(error))
             name = type(error).__name__
             return (
                 Phase.FAILED,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -20,6 +19,7 @@ from indicia.errors import (
     TooLarge,
     TooSlow,
     Unauthorized,
+    placed,
 )
 from indicia.odata import format as odata
 
@@ -108,5 +108,5 @@ def _for(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         leaf = _FRAMEWORK.get(error.status_code, InputError)
         return answer(leaf(HTTPStatus(error.status_code).phrase), dict(error.headers or {}))
-    LOG.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+    LOG.error("%s", placed(error))
     return answer(IndiciaError("an unforeseen error; the service's log has the place"))

@@ -92,8 +92,6 @@ def attend(
         signal.signal(signal.SIGTERM, server.handle_exit)
         # A terminal sends it to all processes; who started the workers ends them.
         signal.signal(signal.SIGINT, signal.SIG_IGN if crew.board.workers > 1 else server.handle_exit)
-    if crew.number == 0:
-        tidy(settings)
     threading.Thread(target=app.preload, args=(application,), name="preload", daemon=True).start()
     try:
         # One worker of a service is enough for it.
@@ -142,23 +140,27 @@ def _purge(store: Store, stopped: threading.Event) -> None:
 
 
 def _retain(store: Store, settings: Settings, stopped: threading.Event) -> None:
+    _tidy(settings)  # what the last service was stopped in is not waited for
     wait = RETENTION_FIRST
     while not stopped.wait(wait):
         wait = RETENTION_SECONDS
+        _tidy(settings)
         try:
-            tidy(settings)
             for tenant in store.tenants():
                 for _ in store.tenant(tenant.uid).acting(RETAINER).retention.run():
                     if stopped.wait(0.01):  # others write meanwhile
                         return
-        except (StoreError, OSError) as error:
+        except StoreError as error:
             LOG.warning("what is too old is not removed yet: %s", error)
 
 
-def tidy(settings: Settings) -> None:
+def _tidy(settings: Settings) -> None:
     """Delete files that people brought for a scan or an import, and are older than these are kept."""
-    Scans(settings.home, settings.database_url, settings.alerts_per_hour).tidy()
-    Imports(settings.home, settings.database_url).tidy()
+    try:
+        Scans(settings.home, settings.database_url, settings.alerts_per_hour).tidy()
+        Imports(settings.home, settings.database_url).tidy()
+    except OSError as error:
+        LOG.warning("old files of scans and imports are not removed yet: %s", error.strerror)
 
 
 class _Server(uvicorn.Server):

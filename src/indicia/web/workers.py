@@ -15,12 +15,11 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from indicia.errors import IndiciaError, InputError
+from indicia.errors import IndiciaError, InputError, placed
 from indicia.settings import Settings
 from indicia.store import Store
 from indicia.web import serve
@@ -230,8 +229,7 @@ class _Parent:
             LOG.error("worker %d: %s", number, error)
             return 1
         except BaseException as error:
-            trace = "".join(traceback.format_tb(error.__traceback__))
-            LOG.error("worker %d: %s\n%s", number, type(error).__name__, trace)
+            LOG.error("worker %d: %s", number, placed(error))
             return 1
         finally:
             sys.stdout.flush()

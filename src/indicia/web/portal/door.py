@@ -7,7 +7,6 @@ in a thread. What the handlers of pages need not do, and cannot forget, is done 
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import quote
@@ -18,7 +17,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, compile_path
 
-from indicia.errors import Forbidden, IndiciaError, MethodNotAllowed, NotFound, StoreError, Unauthorized
+from indicia.errors import (
+    Forbidden,
+    IndiciaError,
+    MethodNotAllowed,
+    NotFound,
+    StoreError,
+    Unauthorized,
+    placed,
+)
 from indicia.model import Actor, Through
 from indicia.store import Role, TenantStore, Visitor
 from indicia.web import problems, trace
@@ -252,7 +259,7 @@ def _fault(error: Exception) -> IndiciaError:
         LOG.error("store: %s", error)
     if isinstance(error, IndiciaError):
         return error
-    LOG.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+    LOG.error("%s", placed(error))
     return IndiciaError("an unforeseen error; the service's log has the place")
 
 
