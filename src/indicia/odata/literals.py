@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from datetime import time as time_of_day_of
 
 INT64_MAX = 2**63 - 1
-INT64_DIGITS = 19
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}\Z")
 _TIME = re.compile(

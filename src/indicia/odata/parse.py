@@ -49,7 +49,6 @@ ORDER_LIMIT = 8
 """Sort keys."""
 
 _COMPARISONS = {item.value: item for item in Comparison}
-_EQUALITIES = frozenset({Comparison.EQ, Comparison.NE})
 _PRECEDENCE = {
     "or": 1,
     "and": 2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from indicia import allow, values
 from indicia.allow import AllowEntry, AllowList
@@ -98,7 +97,7 @@ def replace_entries(call: Call) -> Answer:
         if before.id != owner.id:
             raise PreconditionFailed("somebody has given the name to another list; read it again")
 
-    made = call.tenant.allow_lists.put(replace(owner), found, call.by, check_)
+    made = call.tenant.allow_lists.put(owner, found, call.by, check_)
     return calls.entity(call, ALLOW_LIST, made)
 
 
