@@ -288,6 +288,14 @@ def put(tenant: TenantStore, name: str, *names: str, **changes: Any) -> AllowLis
     return tenant.allow_lists.put(AllowList(name, enabled=True, **changes), found, "ann")
 
 
+def test_what_is_to_be_checked_must_be_there(tenant: TenantStore) -> None:
+    before = put(tenant, "mine", "one.example")
+    tenant.allow_lists.delete(before.id)
+    with pytest.raises(NotFound, match="mine"):
+        tenant.allow_lists.put(before, [], "ann", lambda _list: None)
+    assert tenant.allow_lists.all() == []
+
+
 def seen(tenant: TenantStore, event: int, value: int = 0, **more: Any) -> Detection:
     """An event that holds one of the values."""
     return detection(tenant.indicators()[value], tenant.uid, event, **more)

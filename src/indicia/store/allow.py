@@ -167,14 +167,15 @@ class AllowLists(Part):
     ) -> AllowList:
         """A list with its entries, or the entries of the one that has its name in place of those it had.
 
-        Of that one everything else stays, but the types it is about. InvalidValue, QuotaExceeded.
+        Of that one everything else stays, but the types it is about. With a check it must be there. NotFound,
+        InvalidValue, QuotaExceeded.
         """
         distinct = list(dict.fromkeys(replace(entry, id=0, list_id=0) for entry in entries))
         with self._writing() as scope:
             row = scope.row(scope.select(allow_lists).where(allow_lists.c.name == new.name))
             before = None if row is None else nouns(scope, [row])[0]
-            if before is not None and check is not None:
-                check(before)
+            if check is not None:
+                check(before or _one(scope, new.name))
             number = _insert(scope, new, by) if before is None else before.id
             gone = scope.delete(allow_entries, allow_entries.c.list_id == number)
             scope.update(allow_lists, allow_lists.c.id == number, entry_count=0)

@@ -94,8 +94,8 @@ def replace_entries(call: Call) -> Answer:
 
     def check_(before: AllowList) -> None:
         tag(before)
-        if before.id != owner.id:
-            raise PreconditionFailed("somebody has given the name to another list; read it again")
+        if (before.id, before.types) != (owner.id, owner.types):
+            raise PreconditionFailed("somebody has changed Name or Types meanwhile; read the list again")
 
     made = call.tenant.allow_lists.put(owner, found, call.by, check_)
     return calls.entity(call, ALLOW_LIST, made)
