@@ -7,9 +7,12 @@ import re
 import pytest
 
 from indicia.store import Role
+from indicia.telemetry import schemas
+from indicia.web.app import preload
 from indicia.web.portal import OPEN_PAGES, PAGES
 from indicia.web.portal.door import HEADERS
 from indicia.web.portal.pages import OpenPage, Page
+from indicia.web.portal.rendering import FOLDER
 from service import Local, Reply
 from visiting import Visiting, text_of, visiting
 
@@ -188,3 +191,13 @@ def test_static_files_are_kept_by_their_content(service: Local) -> None:
         assert service.request("GET", path.replace(digest, "0" * 16)).status == 404
     assert size < 100_000, "a first load is small"
     assert service.request("GET", "/portal/static/x/door.py").status == 404
+
+
+def test_what_first_looks_would_wait_for_is_loaded_beside_the_start(service: Local) -> None:
+    schemas.cache_clear()
+    door = service.application.state.door  # type: ignore[attr-defined]
+    door.portal.renderer._environment.cache.clear()
+    preload(service.application)  # type: ignore[arg-type]
+    assert schemas.cache_info().currsize == 1
+    compiled = {name for _, name in door.portal.renderer._environment.cache}
+    assert compiled == {path.name for path in (FOLDER / "templates").iterdir()}

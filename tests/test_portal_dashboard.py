@@ -11,15 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from indicia.errors import StoreError
+from indicia.errors import StoreError, TooManyRequests
 from indicia.messages import Output
 from indicia.model import AlertStatus, Severity
 from indicia.store import Arrived, Role, TenantStore, rows, tables
 from indicia.web.portal import kept
 from indicia.web.portal.kept import Kept
-from service import Local, Reply
+from service import Local
 from stored import add, detection
-from visiting import Visiting, text_of, visiting
+from visiting import Visiting, settled, text_of, visiting
 
 pytestmark = pytest.mark.full
 
@@ -34,15 +34,6 @@ def tenant(service: Local, request: pytest.FixtureRequest) -> TenantStore:
 @pytest.fixture
 def alex(service: Local, tenant: TenantStore) -> Visiting:
     return visiting(service, tenant.uid)
-
-
-def settled(who: Visiting, path: str = "/portal/", headers: dict[str, str] | None = None) -> Reply:
-    """The page, once everything is counted."""
-    end = time.monotonic() + 20
-    while b"Being counted" in (reply := who.get(path, headers)).body and time.monotonic() < end:
-        time.sleep(0.05)
-    assert reply.status == 200, text_of(reply)
-    return reply
 
 
 def rise(
@@ -191,10 +182,10 @@ def counter() -> tuple[list[int], Callable[[], int]]:
 
 def test_figures_are_made_when_something_changed(figures: Kept) -> None:
     made, make = counter()
-    seen = [figures.ask("k", mark, make) for mark in (1, 1, 2, 2)]
+    seen = [figures.ask(("t", "k"), mark, make) for mark in (1, 1, 2, 2)]
     assert [one.made for one in seen if one is not None] == [0, 0, 1, 1]
     assert all(one is not None and one.current for one in seen)
-    assert figures.ask("other", 2, make) is not None
+    assert figures.ask(("t", "other"), 2, make) is not None
     assert len(made) == 3
 
 
@@ -202,16 +193,16 @@ def test_nobody_waits_for_what_takes_long(figures: Kept) -> None:
     free = threading.Event()
     slow = lambda: free.wait(10)  # noqa: E731
     begun = time.monotonic()
-    assert figures.ask("k", 1, slow) is None
-    assert figures.ask("k", 1, slow) is None
+    assert figures.ask(("t", "k"), 1, slow) is None
+    assert figures.ask(("t", "k"), 1, slow) is None
     assert time.monotonic() - begun < 1
     free.set()
     end = time.monotonic() + 5
-    while (found := figures.ask("k", 1, slow)) is None and time.monotonic() < end:
+    while (found := figures.ask(("t", "k"), 1, slow)) is None and time.monotonic() < end:
         time.sleep(0.01)
     assert found is not None
     free.clear()
-    before = figures.ask("k", 2, slow)
+    before = figures.ask(("t", "k"), 2, slow)
     assert before is not None
     assert (before.made, before.current) == (True, False), "what was before, until the new one is there"
     free.set()
@@ -226,10 +217,10 @@ def test_what_took_long_is_left_alone_for_longer(figures: Kept, monkeypatch: pyt
         return make()
 
     for mark in range(5):
-        figures.ask("k", mark, slow)
+        figures.ask(("t", "k"), mark, slow)
     assert made == [0]
     time.sleep(1.5)
-    figures.ask("k", 9, slow)
+    figures.ask(("t", "k"), 9, slow)
     assert made == [0, 1]
 
 
@@ -237,17 +228,78 @@ def test_figures_that_could_not_be_made_are_asked_for_again(figures: Kept) -> No
     def busy() -> int:
         raise StoreError("busy")
 
-    assert figures.ask("k", 1, busy) is None
-    found = figures.ask("k", 1, lambda: 7)
+    assert figures.ask(("t", "k"), 1, busy) is None
+    found = figures.ask(("t", "k"), 1, lambda: 7)
     assert found is not None
     assert found.made == 7
+
+
+def test_one_is_made_at_a_time_and_few_of_a_tenant_wait(figures: Kept) -> None:
+    free, running, most = threading.Event(), [0], [0]
+
+    def slow() -> bool:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        free.wait(10)
+        running[0] -= 1
+        return True
+
+    for number in range(kept.WAITING):
+        assert figures.ask(("t", number), 1, slow) is None
+    with pytest.raises(TooManyRequests, match="being made; try again") as refused:
+        figures.ask(("t", "more"), 1, slow)
+    assert refused.value.retry_after == kept.RETRY
+    assert figures.ask(("another", 1), 1, slow) is None, "a tenant is not refused for another's"
+    free.set()
+    end = time.monotonic() + 5
+    while figures.ask(("another", 1), 1, slow) is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert figures.ask(("t", "more"), 1, lambda: 1) is not None
+    assert most == [1]
+
+
+def test_what_is_being_made_ends_when_the_service_does(
+    figures: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = threading.Event()
+
+    def endless() -> None:
+        try:
+            while True:
+                figures.note(("t", 1), figures.noted(("t", 1)) + 1)
+        finally:
+            ended.set()
+
+    assert figures.ask(("t", 1), 1, endless) is None
+    assert figures.ask(("t", 2), 1, lambda: 1) is None
+    assert figures.noted(("t", 1)) > 0
+    figures.close()
+    assert ended.is_set()
+    assert figures.noted(("t", 1)) == 0
+    assert not caplog.records
+
+
+def test_what_went_wrong_is_logged_though_nobody_waits(
+    figures: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    free, outside = threading.Event(), "what somebody wrote"
+
+    def broken() -> None:
+        free.wait(10)
+        raise ValueError(outside)
+
+    assert figures.ask(("t", 1), 1, broken) is None
+    free.set()
+    figures.close()
+    assert "ValueError" in caplog.text
+    assert outside not in caplog.text
 
 
 def test_a_bounded_number_of_figures_is_kept(figures: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "MOST", 3)
     for number in range(5):
-        figures.ask(number, 1, lambda: 1)
-    assert list(figures._entries) == [2, 3, 4]
+        figures.ask(("t", number), 1, lambda: 1)
+    assert list(figures._entries) == [("t", 2), ("t", 3), ("t", 4)]
 
 
 def shown_alerts(page: str) -> int:

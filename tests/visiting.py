@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -120,6 +121,15 @@ def visiting(service: Local, tenant: str, role: Role = Role.ADMINISTRATOR) -> Vi
     assert reply.status == 303, text_of(reply)
     made.get("/portal/account")  # whose forms hold the token
     return made
+
+
+def settled(who: Visiting, path: str = "/portal/", headers: Mapping[str, str] | None = None) -> Reply:
+    """The page, once all that is made beside requests is there (`not_yet` of components.html)."""
+    end = time.monotonic() + 20
+    while b"Load the page again" in (reply := who.get(path, headers)).body and time.monotonic() < end:
+        time.sleep(0.05)
+    assert reply.status == 200, text_of(reply)
+    return reply
 
 
 def text_of(reply: Reply) -> str:

@@ -74,7 +74,7 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
     application = Starlette(routes=routes, middleware=[traced, Middleware(Guard)])
     application.router.redirect_slashes = False
     application.router.default = api
-    application.state.live, application.state.events = live, events
+    application.state.live, application.state.events, application.state.door = live, events, door
     return application
 
 
@@ -85,15 +85,17 @@ def _matchers(settings: Settings) -> int:
 
 
 def preload(application: Starlette) -> None:
-    """Load the indexes that are on the disk, and have a matcher ready for the first events that meet them."""
+    """Load the indexes that are on the disk, and have ready what the first events and pages need."""
     application.state.live.preload()
     application.state.events.warm()
+    application.state.door.warm()
 
 
 def close(application: Starlette) -> None:
     """Finish what was begun, and stop what runs beside requests."""
     application.state.events.close()
     application.state.live.close()
+    application.state.door.close()
 
 
 def _states(store: Store, live: Followings) -> list[Route]:

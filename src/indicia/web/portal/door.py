@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, compile_path
 
+from indicia import telemetry
 from indicia.errors import (
     Forbidden,
     IndiciaError,
@@ -60,7 +61,7 @@ class Door:
     """The ASGI endpoint of everything below `/portal`."""
 
     def __init__(self, portal: Portal, pages: Sequence[Page], open_pages: Sequence[OpenPage]) -> None:
-        self._portal = portal
+        self.portal = portal
         self.pages: list[AnyPage] = [*pages, *open_pages]
         self._patterns = [(compile_path(page.path), page) for page in self.pages]
         self._navigation = {role: _navigation(pages, role) for role in Role}
@@ -76,6 +77,16 @@ class Door:
             Route("/portal/{rest:path}", self._answer, methods=methods),
         ]
 
+    def warm(self) -> None:
+        """Have at hand what the first look at some page would wait for."""
+        self.portal.renderer.warm()
+        telemetry.schemas()
+
+    def close(self) -> None:
+        """Stop what runs beside requests."""
+        self.portal.kept.close()
+        self.portal.previews.close()
+
     def templates(self) -> set[str]:
         """The paths of all pages, as metrics and logs call them."""
         return {page.path for page in self.pages}
@@ -84,11 +95,11 @@ class Door:
         return _headed(Response(status_code=303, headers={"Location": "/portal/"}))
 
     async def _icon(self, _request: Request) -> Response:
-        location = self._portal.renderer.url_of("icon.svg")
+        location = self.portal.renderer.url_of("icon.svg")
         return _headed(Response(status_code=303, headers={"Location": location}))
 
     async def _static(self, request: Request) -> Response:
-        found = self._portal.renderer.files.get(request.path_params["name"])
+        found = self.portal.renderer.files.get(request.path_params["name"])
         if found is None or request.path_params["digest"] != found.digest:
             return _headed(Response("There is no such file.", 404, media_type="text/plain"))
         packed = "gzip" in request.headers.get("accept-encoding", "")
@@ -99,7 +110,7 @@ class Door:
 
     async def _answer(self, request: Request) -> Response:
         """Any request of a page, whatever comes of it."""
-        guest = Guest(self._portal, request, self._portal.cookies.read(request, tokens.ENTRY))
+        guest = Guest(self.portal, request, self.portal.cookies.read(request, tokens.ENTRY))
         visit: Visit | None = None
         try:
             visit = await run_in_threadpool(self._enter, guest)
@@ -115,10 +126,10 @@ class Door:
 
     def _enter(self, guest: Guest) -> Visit | None:
         """The visit of whoever is signed in; None for others."""
-        token = self._portal.cookies.read(guest.request, tokens.SESSION)
+        token = self.portal.cookies.read(guest.request, tokens.SESSION)
         if not token:
             return None
-        people, settings = self._portal.store.people, self._portal.settings
+        people, settings = self.portal.store.people, self.portal.settings
         visitor = people.visitor(tokens.digest(token), settings.session_idle)
         if visitor is None:
             return None
@@ -130,7 +141,7 @@ class Door:
     def _visit(self, guest: Guest, visitor: Visitor) -> Visit:
         trace.admitted(visitor.tenant.uid, visitor.person.uid)
         actor = Actor(visitor.person.name, Through.PORTAL, trace.current_id())
-        tenant: TenantStore = self._portal.store.tenant(visitor.tenant.uid).acting(actor)
+        tenant: TenantStore = self.portal.store.tenant(visitor.tenant.uid).acting(actor)
         navigation = self._navigation[visitor.person.role]
         return Visit(guest, visitor.person, tenant, visitor.tenants, visitor.session, navigation)
 
@@ -169,7 +180,7 @@ class Door:
                 f"this needs the role {page.role.word}; you are {visit.person.role.word} of "
                 f"{visit.tenant.name}. Ask an administrator of this tenant"
             )
-        settings = self._portal.settings
+        settings = self.portal.settings
         files = settings.max_event_bytes if page.large else 0
         await self._read(guest, page.method, settings.max_body_bytes, files)
         return await run_in_threadpool(page.handler, visit)
@@ -190,7 +201,7 @@ class Door:
 
     def _bound(self, response: Response, guest: Guest) -> Response:
         """With the cookie that the forms of a guest are bound to."""
-        cookies = self._portal.cookies
+        cookies = self.portal.cookies
         signed_in = cookies.read(guest.request, tokens.SESSION) == guest.seed
         if guest.seed and not signed_in and cookies.read(guest.request, tokens.ENTRY) != guest.seed:
             cookies.set(response, tokens.ENTRY, guest.seed)

@@ -69,7 +69,9 @@ class Portal:
     providers: Mapping[str, Provider]
     """Where people sign on, by name."""
     kept: Kept = field(default_factory=Kept)
-    """Figures that take their time."""
+    """Figures of overviews, which take their time."""
+    previews: Kept = field(default_factory=Kept)
+    """Of allow-lists, which take longer: no overview waits for them."""
 
 
 @dataclass(slots=True)
