@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +34,7 @@ from indicia.web.portal import settings as pages
 from receivers import web
 from service import Local
 from stored import add, detection
-from visiting import Visiting, text_of, visiting
+from visiting import Visiting, settled, text_of, visiting
 
 pytestmark = pytest.mark.full
 
@@ -64,7 +65,7 @@ def test_a_list_of_pasted_text(service: Local, tenant: TenantStore, alex: Visiti
 
     add(tenant, 4)
     home = f"{LISTS}/{one.id}"
-    previewed = text_of(alex.get(f"{home}/preview?days=30&action=Suppress"))
+    previewed = text_of(settled(alex, f"{home}/preview?days=30&action=Suppress"))
     assert "2 of 4 known: 0 annotated, 2 silent" in previewed
     assert "Hostname host-1.example" in previewed
     assert not tenant.allow_lists.one("ours").enabled, "a preview changes nothing"
@@ -150,13 +151,40 @@ def test_lists_that_are_none_are_refused_whole(
     assert tenant.allow_lists.all() == []
 
 
+def test_a_preview_is_worked_out_beside_the_request(
+    service: Local, tenant: TenantStore, alex: Visiting
+) -> None:
+    previews, free = service.application.state.door.portal.previews, threading.Event()  # type: ignore[attr-defined]
+    add(tenant, 4)
+    entries = [AllowEntry(AllowKind.HOSTNAME, f"host-{number}.example") for number in (1, 2)]
+    one = tenant.allow_lists.put(AllowList("ours"), entries, "x")
+    path = f"{LISTS}/{one.id}/preview?days=30&action=Suppress"
+    assert previews.ask(("another tenant",), 1, lambda: free.wait(20)) is None
+    try:
+        page = html(alex.get(path))
+        assert "Waiting to be worked out … Load the page again in a moment." in text_of(alex.get(path))
+        assert f'hx-get="{path.replace("&", "&amp;")}"' in page
+        for days in (1, 2, 3):
+            assert alex.get(path.replace("30", str(days))).status == 200
+        refused = alex.get(path.replace("30", "4"))
+        assert (refused.status, refused.headers["retry-after"]) == (429, "10")
+    finally:
+        free.set()
+    part = html(settled(alex, path, {"HX-Request": "true"}))
+    assert part.strip().startswith('<div id="previewed">')
+    assert "2 of 4 known: 0 annotated, 2 silent" in part
+    assert "hx-get" not in part
+    tenant.allow_lists.put(AllowList("ours"), entries[:1], "x")
+    assert "1 of 4 known: 0 annotated, 1 silent" in text_of(settled(alex, path)), "of the entries it has now"
+
+
 def test_a_list_with_hostile_texts_is_shown_harmless(tenant: TenantStore, alex: Visiting) -> None:
     name = "<b>x</b>\u202e"
     entries = [AllowEntry(AllowKind.SUBSTRING, f"<script>{number}\x1b[31m") for number in range(60)]
     one = tenant.allow_lists.put(AllowList(name, owner=HOSTILE, comment=HOSTILE), entries, HOSTILE)
     for path in (LISTS, f"{LISTS}/{one.id}", f"{LISTS}/{one.id}?q=%3Cscript", f"{LISTS}/{one.id}/preview"):
         # What a field holds is what would be stored again.
-        page = re.sub(r' value="[^"]*"', "", html(alex.get(path)))
+        page = re.sub(r' value="[^"]*"', "", html(settled(alex, path)))
         assert "<script>" not in page
         assert "<b>x" not in page
         assert "\x1b" not in page

@@ -124,7 +124,7 @@ def test_a_list_is_pasted_previewed_and_put_in_force(portal: Portal) -> None:
     page.get_by_role("button", name="Store it").click()
     page.get_by_label("As if it did this").select_option("Suppress")
     page.get_by_role("button", name="Preview").click()
-    assert "2 of 3 known: 0 annotated, 2 silent" in page.inner_text("#previewed")
+    page.get_by_text("2 of 3 known: 0 annotated, 2 silent").wait_for()
     portal.accessible(page)
     page.get_by_role("button", name="Enable").click()
     page.get_by_text("ours is in force").wait_for()

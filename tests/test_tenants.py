@@ -371,6 +371,7 @@ OWN: dict[str, Callable[[Two], object]] = {
         IndicatorType.DOMAIN_NAME, "host-9.example"
     ),
     "allow_lists.recording": lambda two: two.mine.allow_lists.recording(lambda scope, over: scope.tenant_id),
+    "allow_lists.revision": lambda two: two.mine.allow_lists.revision(),
     "overview.state": lambda two: two.mine.overview.state(),
     "overview.recorded": lambda two: two.mine.overview.recorded(LONG_AGO),
     "overview.open": lambda two: two.mine.overview.open(),

@@ -453,3 +453,12 @@ class Preview:
         found = [PreviewEntry(one, met.get(one, 0), seen.get(one, 0)) for one in dict.fromkeys([*met, *seen])]
         found.sort(key=lambda one: (-one.indicators - one.detections, one.entry))
         return tuple(found[:PREVIEWED])
+
+    def short(self, most: int) -> Preview:
+        """The same with so many of `entries`: a long list may know a million indicators."""
+        named = [row.entry for row in self.entries[:most]]
+        effects = [
+            replace(one, entries={entry: one.entries[entry] for entry in named if entry in one.entries})
+            for one in (self.indicators, self.detections)
+        ]
+        return replace(self, indicators=effects[0], detections=effects[1])

@@ -37,6 +37,8 @@ LOOKED_AT = 50_000
 """Entries that one search looks at."""
 _TRIES = 3
 _PAGE = 2000
+LOOKED = 100
+"""Indicators and detections between two words on how far a preview is."""
 _TEXTS = {
     "name": ("Name", NAME_LIMIT),
     "owner": ("Owner", REASON_LIMIT),
@@ -257,10 +259,22 @@ class AllowLists(Part):
         with self._writing() as scope:
             return _counting(scope, _compile(scope), call)
 
-    def preview(self, name: str | int, days: int, action: AllowAction | None = None) -> Preview:
+    def revision(self) -> int:
+        """Another number after each change of a list or its entries."""
+        with self._reading() as scope:
+            return _revision(scope)
+
+    def preview(
+        self,
+        name: str | int,
+        days: int,
+        action: AllowAction | None = None,
+        seen: Callable[[int], None] = lambda _count: None,
+    ) -> Preview:
         """What the list does, or would do if it were enabled, with its action or another; NotFound.
 
-        Every indicator in force is looked at, and every detection of the last so many days that raises.
+        Every indicator in force is looked at, and every detection of the last so many days that raises; every
+        LOOKED of them `seen` is told how many they are, and what it raises ends it.
         """
         with self._reading() as scope:
             mine = replace(_one(scope, name), enabled=True)
@@ -270,11 +284,15 @@ class AllowLists(Part):
             for found in indicators.matchable(scope):
                 known = allowance.known_of(found.type, found.function, found.canonical)
                 of_indicators.note(known, mine.id)
+                if of_indicators.seen % LOOKED == 0:
+                    seen(of_indicators.seen)
             silent: set[str] = set()
             loud: set[str] = set()
             for one in _raising(scope, rows.now() - timedelta(days=days)):
                 ends = of_detections.note(allowance.known_in(one), mine.id)
                 (silent if ends else loud).add(one.alert_id)
+                if of_detections.seen % LOOKED == 0:
+                    seen(of_indicators.seen + of_detections.seen)
         return Preview(mine, of_indicators, of_detections, len(silent - loud), days)
 
     def _kept(self, revision: int) -> Allowance | None:

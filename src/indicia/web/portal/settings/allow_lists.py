@@ -14,6 +14,7 @@ from indicia.feeds import warning_lists
 from indicia.feeds.warning_lists import WarningList
 from indicia.model import DetectionFunction, IndicatorType
 from indicia.telemetry.sources import Source
+from indicia.web.portal.kept import Figures
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.settings import slices
 from indicia.web.portal.settings.given import Given
@@ -25,6 +26,8 @@ FAULTS = 50
 NAMED = 25
 """Entries that a preview names."""
 DAYS = 30
+SOON = 2
+"""Seconds until a page asks again for the preview that is not worked out yet."""
 VALUE_LIMIT = 4096
 KINDS: tuple[tuple[str, str], ...] = (
     (str(AllowKind.STRING), "String: exactly this value"),
@@ -41,6 +44,20 @@ class Checked(NamedTuple):
     value: str
     type: IndicatorType
     known: tuple[Known, ...]
+
+
+class Previewing(NamedTuple):
+    """A preview that was asked for."""
+
+    here: str
+    """Its page."""
+    days: int
+    action: AllowAction
+    figures: Figures[Preview] | None
+    """None: it is being worked out."""
+    seen: int
+    """Indicators and detections that were looked at so far."""
+    every: int = SOON
 
 
 class Brought(NamedTuple):
@@ -180,7 +197,7 @@ def _show(
     found: AllowList,
     *,
     fault: InputError | None = None,
-    previewed: Preview | None = None,
+    previewing: Previewing | None = None,
     brought: Brought | None = None,
 ) -> Response:
     text, after = visit.query("q"), visit.query("after", "0")
@@ -206,22 +223,38 @@ def _show(
         given=Given(visit.form),
         fault=fault,
         brought=brought,
-        preview=previewed,
-        named=NAMED,
+        previewing=previewing,
     )
 
 
 def preview(visit: Visit) -> Response:
-    """GET /portal/settings/allow-lists/{id}/preview: what it does, or would do, to all there is."""
+    """GET /portal/settings/allow-lists/{id}/preview: what it does, or would do, to all there is.
+
+    With htmx that part alone, which asks for itself until it is worked out beside the requests.
+    """
     found = _one(visit)
     days, action = visit.query("days", str(DAYS)).strip(), visit.query("action")
     if not (days.isascii() and days.isdecimal() and len(days) < 6 and 1 <= int(days) <= PREVIEW_DAYS):
         fault = InvalidValue(f"must be a whole number from 1 to {PREVIEW_DAYS:,}", target="days")
         return _show(visit, found, fault=fault)
-    if action not in list(AllowAction):
-        action = str(found.action)
-    made = visit.tenant.allow_lists.preview(found.id, int(days), AllowAction(action))
-    return _show(visit, found, previewed=made)
+    as_if = AllowAction(action) if action in list(AllowAction) else found.action
+    made = _preview(visit, found, int(days), as_if)
+    if visit.partial:
+        return visit.part("allow-list.html", "previewed", previewing=made)
+    return _show(visit, found, previewing=made)
+
+
+def _preview(visit: Visit, found: AllowList, days: int, action: AllowAction) -> Previewing:
+    """It is made anew after each change of a list; TooManyRequests."""
+    lists, previews = visit.tenant.allow_lists, visit.portal.previews
+    key = (visit.tenant.uid, found.id, lists.revision(), days, action)
+
+    def make() -> Preview:
+        return lists.preview(found.id, days, action, lambda seen: previews.note(key, seen)).short(NAMED)
+
+    figures = previews.ask(key, visit.tenant.overview.state(), make)
+    here = f"{_path(found)}/preview?{urlencode({'days': days, 'action': action})}"
+    return Previewing(here, days, action, figures, previews.noted(key))
 
 
 def change(visit: Visit) -> Response:
