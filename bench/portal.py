@@ -276,7 +276,8 @@ def made(who: Visiting, tenant: TenantStore, home: Path) -> dict[str, str]:
     """Something for each parameter of a path, by what stands before it; made where no run before made it."""
     if not tenant.applications():
         who.post("/portal/settings/threat-intel", {"description": "bench", "days": "30"})
-    lists = tenant.allow_lists.all() or [tenant.allow_lists.put(*_allowed(), "bench")]
+    mine = [one for one in tenant.allow_lists.all() if one.name == TENANT]
+    allowed = mine[0] if mine else tenant.allow_lists.put(*_allowed(), TENANT)
     outputs = tenant.outbox.outputs() or [tenant.outbox.add(Output("bench", "file", "bench.ndjson"), "bench")]
     certificates.ensure(home, "127.0.0.1")
     client = tenant.applications()[0].client_id
@@ -289,7 +290,7 @@ def made(who: Visiting, tenant: TenantStore, home: Path) -> dict[str, str]:
         "/portal/settings/members/": tenant.members.all()[0].uid,
         "/portal/settings/applications/": client,
         "/portal/settings/threat-intel/": client,
-        "/portal/settings/allow-lists/": str(lists[0].id),
+        "/portal/settings/allow-lists/": str(allowed.id),
         "/portal/settings/outputs/": outputs[0].name,
     }
 
@@ -297,7 +298,7 @@ def made(who: Visiting, tenant: TenantStore, home: Path) -> dict[str, str]:
 def _allowed() -> tuple[AllowList, list[AllowEntry]]:
     """A list, half of which knows what the alerts are about."""
     names = [f"h{3 + 4 * (row // 2)}.c0.example" if row % 2 else f"w{row}.example" for row in range(ALLOWED)]
-    return AllowList("bench"), [AllowEntry(AllowKind.HOSTNAME, name) for name in names]
+    return AllowList(TENANT), [AllowEntry(AllowKind.HOSTNAME, name) for name in names]
 
 
 def uploaded(who: Visiting, tenant: TenantStore) -> str:
