@@ -18,7 +18,8 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
 
 import requests
-from starlette.types import ASGIApp, Message, Receive
+from starlette.applications import Starlette
+from starlette.types import Message, Receive
 
 from indicia.auth import roles, secrets
 from indicia.model import Quotas
@@ -131,7 +132,7 @@ class Runner:
 class Local:
     """The application in this process, called over ASGI without a socket."""
 
-    application: ASGIApp
+    application: Starlette
     store: Store
     settings: Settings
     runner: Runner = field(default_factory=Runner)

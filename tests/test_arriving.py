@@ -83,7 +83,7 @@ async def post(
 
 
 def waiting(service: Local) -> int:
-    return int(service.application.state.events._places.used)  # type: ignore[attr-defined]
+    return int(service.application.state.events._places.used)
 
 
 def test_slow_clients_hold_no_thread_and_no_tenant_shuts_out_another(service: Local, access: Access) -> None:

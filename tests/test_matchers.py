@@ -221,7 +221,7 @@ def test_it_holds_no_key_no_secret_and_no_environment(
         access = add_access(service.store, "contoso")
         client = service.client(access)
         assert client("POST", "Events", line("good.example")).status == 200
-        (pid,) = service.application.state.events.matchers.processes  # type: ignore[attr-defined]
+        (pid,) = service.application.state.events.matchers.processes
         names = {row.partition(b"=")[0] for row in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")}
         assert names - {b"LD_LIBRARY_PATH", b""} == {b"PYTHONPATH", b"PYTHONSAFEPATH"}
         (key,) = service.store.signing_keys()
@@ -326,6 +326,6 @@ def test_the_service_goes_on(tmp_path: Path) -> None:
 
 
 def counted(service: Local) -> dict[str, int]:
-    rows = service.application.state.events._metrics.text().splitlines()  # type: ignore[attr-defined]
+    rows = service.application.state.events._metrics.text().splitlines()
     pairs = (row.split() for row in rows if row.startswith(("indicia_matcher", "indicia_blocks")))
     return {name: int(value) for name, value in pairs}

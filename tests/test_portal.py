@@ -195,9 +195,9 @@ def test_static_files_are_kept_by_their_content(service: Local) -> None:
 
 def test_what_first_looks_would_wait_for_is_loaded_beside_the_start(service: Local) -> None:
     schemas.cache_clear()
-    door = service.application.state.door  # type: ignore[attr-defined]
+    door = service.application.state.door
     door.portal.renderer._environment.cache.clear()
-    preload(service.application)  # type: ignore[arg-type]
+    preload(service.application)
     assert schemas.cache_info().currsize == 1
     compiled = {name for _, name in door.portal.renderer._environment.cache}
     assert compiled == {path.name for path in (FOLDER / "templates").iterdir()}

@@ -137,7 +137,7 @@ def test_sources_outputs_and_what_is_in_force(service: Local, tenant: TenantStor
     assert "siem webhook 1 just now 0 Ready" in said
     assert "DomainName Equals 2 0 0 0" in said
     assert "This process loads it with its first events" in said
-    service.application.state.live.of(tenant)  # type: ignore[attr-defined]
+    service.application.state.live.of(tenant)
     assert f"Generation {tenant.generation()} In force here" in text_of(settled(alex))
 
 
@@ -191,7 +191,10 @@ def test_figures_are_made_when_something_changed(figures: Kept) -> None:
 
 def test_nobody_waits_for_what_takes_long(figures: Kept) -> None:
     free = threading.Event()
-    slow = lambda: free.wait(10)  # noqa: E731
+
+    def slow() -> bool:
+        return free.wait(10)
+
     begun = time.monotonic()
     assert figures.ask(("t", "k"), 1, slow) is None
     assert figures.ask(("t", "k"), 1, slow) is None

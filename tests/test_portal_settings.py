@@ -154,7 +154,7 @@ def test_lists_that_are_none_are_refused_whole(
 def test_a_preview_is_worked_out_beside_the_request(
     service: Local, tenant: TenantStore, alex: Visiting
 ) -> None:
-    previews, free = service.application.state.door.portal.previews, threading.Event()  # type: ignore[attr-defined]
+    previews, free = service.application.state.door.portal.previews, threading.Event()
     add(tenant, 4)
     entries = [AllowEntry(AllowKind.HOSTNAME, f"host-{number}.example") for number in (1, 2)]
     one = tenant.allow_lists.put(AllowList("ours"), entries, "x")

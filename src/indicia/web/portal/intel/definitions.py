@@ -19,7 +19,7 @@ from indicia.odata.tree import Query, Value
 from indicia.store import Chosen
 from indicia.store.catalogue import COUNTED, COUNTED_EACH
 from indicia.web.portal.forms import Form
-from indicia.web.portal.intel import fields
+from indicia.web.portal.intel import fields, filters
 from indicia.web.portal.intel.fields import NO_FAULTS, Faults
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.settings.audit import Line, differences
@@ -102,26 +102,7 @@ def _query(given: Mapping[str, str], after: str) -> Query:
     asked = f"$filter={quote(' and '.join(parts))}&" if parts else ""
     text = f"{asked}$orderby={quote(order[1])}&$top={AT_ONCE}"
     query = options.parse(text, options.LIST_OPTIONS, ALERT_DEFINITION).query
-    return replace(query, after=place(after, len(query.order)))
-
-
-def place(text: str, size: int) -> tuple[Value, ...] | None:
-    """The sort keys of a place in a list, as a URL has them; InvalidValue for what is none."""
-    if not text:
-        return None
-    try:
-        found = json.loads(text) if len(text) <= 4000 else None
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, list) and len(found) == size and all(_is_key(one) for one in found):
-        return tuple(found)
-    raise InvalidValue("is no place in the list; begin again without it", target="after")
-
-
-def _is_key(one: object) -> bool:
-    if isinstance(one, str):
-        return "\0" not in one and one.encode("utf-8", "replace").decode() == one
-    return type(one) is int and -(1 << 63) <= one < 1 << 63
+    return replace(query, after=filters.place(after, len(query.order)))
 
 
 # One

@@ -52,15 +52,15 @@ def read(one: Callable[[str], str]) -> Asked:
     return Asked(text, chosen)
 
 
-def place(text: str) -> Place | None:
-    """The place that a page goes on from; InvalidValue for what is none."""
+def place(text: str, *sizes: int) -> Place | None:
+    """The place that a page goes on from, of one of so many keys; InvalidValue for what is none."""
     if not text:
         return None
     try:
-        found = json.loads(text) if len(text) <= 1000 else None
+        found = json.loads(text) if len(text) <= 4000 else None
     except (ValueError, RecursionError):
         found = None
-    if isinstance(found, list) and 1 <= len(found) <= 2 and all(_is_key(one) for one in found):
+    if isinstance(found, list) and len(found) in (sizes or (1, 2)) and all(_is_key(one) for one in found):
         return tuple(found)
     raise InvalidValue("is no place in the list; begin again without it", target="after")
 
