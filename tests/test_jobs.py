@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,3 +114,32 @@ def test_the_store_s_url_is_not_among_the_arguments(tmp_path: Path, monkeypatch:
     while (tmp_path / "given").read_bytes() != url.encode() + b"\n" and time.monotonic() < end:
         time.sleep(0.01)
     assert (tmp_path / "given").read_bytes() == url.encode() + b"\n"
+
+
+ENDING = """
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from test_jobs import Asked, Odd, State, datetime, UTC
+from indicia.live.work import attend
+
+Odd.what = "memory"
+asked = Asked("a", 1, "x", datetime.now(UTC))
+sys.exit(attend(sys.argv[1:], 1, lambda order: nullcontext(Odd(order.folder, asked, State()))))
+"""
+
+
+def test_its_process_ends_cleanly_while_the_service_goes_on(tmp_path: Path) -> None:
+    """Its pipe is still open then, and a thread waits at it."""
+    folder = tmp_path / "tenant" / "job"
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-c", ENDING, str(tmp_path), "contoso", str(folder)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parent
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    with process.stdin, process.stderr:
+        process.stdin.write(b"none\n")
+        process.stdin.flush()
+        assert (process.wait(20), process.stderr.read()) == (0, b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -270,6 +271,29 @@ def test_syslog_of_every_framing(tmp_path: Path) -> None:
             stopped.set()
             thread.join()
         assert tenant.counts().detections == 4
+
+
+def test_standard_input_is_taken_line_by_line_and_a_signal_ends_it_cleanly(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "indicia", "--home", str(tmp_path), "watch", "-"]
+    with store_with_indicator(tmp_path) as tenant:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdin is not None
+        assert process.stderr is not None
+        with process.stdin, process.stderr:
+            process.stdin.write((line(1) + line(2)).encode() + line(3).encode()[:-5])
+            process.stdin.flush()
+            wait_until(30, lambda: tenant.counts().detections == 2)
+            process.stdin.write(line(3).encode()[-5:])
+            process.stdin.flush()
+            wait_until(30, lambda: tenant.counts().detections == 3)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, 130)
+            said = process.stderr.read().decode()
+        assert "Fatal" not in said
+        assert "3 events, 3 new detections" in said
+        last = line(4).rstrip("\n").encode()
+        subprocess.run([*command, "--idle", "1"], input=last, check=True, capture_output=True, timeout=60)
+        assert tenant.counts().detections == 4, "the last line has no end"
 
 
 class Writer(threading.Thread):

@@ -15,6 +15,7 @@ works on any more, because the service or the machine went away, are known by th
 from __future__ import annotations
 
 import fcntl
+import logging
 import re
 import secrets
 import shutil
@@ -34,6 +35,7 @@ import msgspec
 
 from indicia.errors import InputError, NotFound, TooLarge, TooManyRequests
 
+LOG = logging.getLogger("indicia.live")
 FREE = 512 * 1024 * 1024
 """Bytes that an upload leaves free on the disk."""
 NAME_LIMIT = 200
@@ -295,8 +297,9 @@ class Jobs(Generic[J]):
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process, and let go of it."""
-    process.wait()
+    """Wait for the end of a process, and let go of it; one that was killed is worth a line."""
+    if code := process.wait():
+        LOG.warning("a process of a job (%d) ended with %d", process.pid, code)
     if process.stdin is not None:
         with suppress(BrokenPipeError):
             process.stdin.close()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from indicia.detect import detect
 from indicia.errors import InputError
 from indicia.live.blocks import last_line
 from indicia.live.following import Following
-from indicia.live.growing import Growing, Mark, is_rotated
+from indicia.live.growing import CHUNK, Growing, Mark, is_rotated
 from indicia.live.pieces import Piece
 from indicia.live.syslog import Own, Syslog, listen
 from indicia.model import Alert, Detection
@@ -38,7 +37,8 @@ EVERY = 1.0
 """Seconds between two notes of how far it is, and between two looks for new files of a folder."""
 BATCH = 2000
 """Detections of one transaction."""
-_STDIN_LINES = 10_000
+_AHEAD = 4
+"""Blocks of standard input that are read before they are looked at."""
 
 
 class Watched(Protocol):
@@ -246,22 +246,28 @@ class _Stdin:
     """`-` standard input, read in a thread: lines as they come. What was read is gone when this is killed."""
 
     def __init__(self) -> None:
-        self._found: queue.Queue[bytes] = queue.Queue(_STDIN_LINES)
+        self._found: queue.Queue[bytes] = queue.Queue(_AHEAD)
         self._lines = 0
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        for line in sys.stdin.buffer:
-            self._found.put(line if line.endswith(b"\n") else line + b"\n")
+        # Not by sys.stdin, whose lock this thread would hold when the interpreter ends: it aborts then.
+        rest = bytearray()
+        while data := os.read(0, CHUNK):
+            rest += data
+            cut = rest.rfind(b"\n") + 1 or (len(rest) if len(rest) >= CHUNK else 0)
+            if cut:
+                self._found.put(bytes(rest[:cut]))
+                del rest[:cut]
+        if rest:
+            self._found.put(bytes(rest))
 
     def pieces(self) -> Iterator[Piece]:
         """What has come since."""
-        lines: list[bytes] = []
-        while not self._found.empty() and len(lines) < _STDIN_LINES:
-            lines.append(self._found.get())
-        if lines:
-            yield Piece("-", b"".join(lines), lines=self._lines)
-            self._lines += len(lines)
+        while not self._found.empty():
+            data = self._found.get()
+            yield Piece("-", data, lines=self._lines)
+            self._lines += data.count(b"\n")
 
     def close(self) -> None:
         """Nothing is held."""

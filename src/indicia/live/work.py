@@ -164,7 +164,9 @@ def _turn(folder: Path, places: int, one: Work[Any, Any]) -> Iterator[None]:
 
 def _end_with_service() -> None:
     """End this process when the service goes away."""
-    sys.stdin.buffer.read()
+    # Not by sys.stdin, whose lock this thread would hold when the interpreter ends: it aborts then.
+    while os.read(0, 4096):
+        pass
     os._exit(1)
 
 
