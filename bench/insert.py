@@ -26,7 +26,7 @@ from pathlib import Path
 
 from indicia.model import AlertDefinition, Category, DetectionFunction, Indicator, IndicatorType, Severity
 from indicia.store import Store, rows
-from indicia.store.engine import BULK_CACHE_KIB, BULK_WAL_PAGES
+from indicia.store.sqlite import BULK_CACHE_KIB, BULK_WAL_PAGES
 
 COLUMNS = ("tenant_id", *rows.INDICATOR_COLUMNS)
 INSERT = f"INSERT INTO indicators ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"

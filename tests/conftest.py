@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+import stored
 from administered import alex, tenant
 from browser import _served, portal
 from service import Access, Client, Local, add_access, local
@@ -45,6 +46,20 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("../shared is absent: tests over real data are skipped")
     return folder
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
+def kind(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Both kinds of databases, one after the other, for whoever has a store's path of `stored`."""
+    with stored.on(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def database(kind: str, tmp_path: Path) -> Iterator[str]:
+    """As `kind`; the stores below the test's own folder are gone after it."""
+    yield kind
+    stored.drop(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ from indicia.model import (
     Suppression,
 )
 from indicia.store import Arrived, TenantStore, rows
+from stored import path_of, url
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
@@ -147,11 +148,11 @@ def uploads(tenant: TenantStore) -> Imports:
 
 
 def _home(tenant: TenantStore) -> Path:
-    return tenant._database.path.parent
+    return path_of(tenant).parent
 
 
 def _url(tenant: TenantStore) -> str:
-    return f"sqlite:///{tenant._database.path}"
+    return url(path_of(tenant))
 
 
 def _arrivals(tenant: TenantStore) -> None:

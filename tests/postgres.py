@@ -2,7 +2,7 @@
 
 One server for each process of pytest, started by the first test that asks, gone with the process whatever
 ends it. It listens on a socket in its own folder alone, trusts whoever opens that, and syncs nothing to
-disk. It refuses to run as root: then it runs as `nobody`, from a copy of the binaries, which that user may read.
+disk. It refuses to run as root: then it runs as `nobody`, from a copy of the binaries that `nobody` can read.
 INDICIA_POSTGRES names the `bin` folder of another version (`/usr/lib/postgresql/15/bin`).
 """
 

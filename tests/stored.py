@@ -1,14 +1,23 @@
-"""What the tests of the store put into it, and how they look at it from outside."""
+"""What the tests of the store put into it, and how they look at it from outside.
+
+A test says where its store lies by a path. On PostgreSQL (the fixture `database` of conftest.py) each path
+is a database of the server of `postgres`, made from one with tables the first time that somebody asks.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from sqlalchemy import Engine
+
+import postgres
 from indicia.detect import detect
 from indicia.match.reference import ReferenceMatcher
 from indicia.model import (
@@ -27,16 +36,113 @@ from indicia.model import (
 )
 from indicia.odata.shapes import Entity
 from indicia.odata.tree import Query
-from indicia.store import Store, TenantStore, queries
+from indicia.store import Store, TenantStore, migrate, queries
+from indicia.store.postgres import PostgreSQL
+from indicia.store.sqlite import SQLite
+from indicia.store.tables import METADATA
 
 START = datetime(2024, 3, 12, tzinfo=UTC)
 EQUALS = DetectionFunction.EQUALS
 CONTAINS = DetectionFunction.CONTAINS
 
 
-def url(path: Path) -> str:
-    """Of the store in a file."""
-    return f"sqlite:///{path}"
+_names: dict[Path, str] = {}
+"""Databases of PostgreSQL by their paths; what is no key is a file."""
+_clean: list[str] = []
+"""Those that were used and hold nothing any more: a third of a second less than a new one."""
+_on_server = False
+
+
+@contextmanager
+def on(kind: str) -> Iterator[None]:
+    """New paths are `sqlite` or `postgresql` meanwhile; what was made of them is gone afterwards."""
+    global _on_server
+    before, _on_server = _on_server, kind == "postgresql"
+    try:
+        yield
+    finally:
+        _on_server = before
+        drop(Path("/"))
+
+
+def drop(folder: Path) -> None:
+    """Take away the databases of PostgreSQL whose paths are below a folder."""
+    for path in [path for path in _names if path.is_relative_to(folder)]:
+        name = _names.pop(path)
+        if _wiped(name):
+            _clean.append(name)
+        else:
+            postgres.server().drop(name)
+
+
+def url(path: Path, *, empty: bool = False) -> str:
+    """Of the store of a path; with `empty` of one without tables, which are made when it is opened."""
+    if path not in _names:
+        if not _on_server:
+            return f"sqlite:///{path}"
+        server = postgres.server()
+        _names[path] = server.make() if empty else _clean.pop() if _clean else server.make(_with_tables())
+    return postgres.server().url(_names[path])
+
+
+def _wiped(name: str) -> bool:
+    """Whether a database is as one that is new; not worth it where it held much."""
+    server = postgres.server()
+    with server.connect(name) as raw:
+        raw.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        raw.execute("SET session_replication_role = replica")
+        count = 0
+        try:
+            version = raw.execute("SELECT version_num FROM alembic_version").fetchall()
+            for table in METADATA.tables:
+                count += raw.execute(f"DELETE FROM {table}".encode()).rowcount
+                if table != "counters":
+                    raw.execute(f"ALTER SEQUENCE {table}_id_seq RESTART".encode())
+        except psycopg.errors.UndefinedTable:
+            return False
+        return count < 5000 and version == [(migrate.HEAD,)]
+
+
+def path_of(tenant: TenantStore) -> Path:
+    """Where the store of a tenant lies."""
+    database = tenant._database
+    if isinstance(database, SQLite):
+        return database.path
+    return next(path for path, name in _names.items() if postgres.server().url(name) == database.name)
+
+
+def engine_of(owner: Store | TenantStore) -> Engine:
+    """What its statements run on, for who listens to them."""
+    database = owner._database
+    if isinstance(database, SQLite | PostgreSQL):
+        return database._engine
+    raise TypeError(type(database).__name__)
+
+
+@cache
+def _with_tables() -> str:
+    name = postgres.server().make(name="with_tables")
+    Store.open(postgres.server().url(name)).close()
+    return name
+
+
+@contextmanager
+def raw(path: Path) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+    """Statements past the store, committed at the end; `?` stands for a parameter."""
+    if path not in _names:
+        with closing(sqlite3.connect(path)) as file, file:
+            yield lambda statement, *given: file.execute(statement, given).fetchall()
+        return
+    with psycopg.connect(postgres.server().url(_names[path])) as server:
+
+        def execute(statement: str, *given: object) -> list[tuple[Any, ...]]:
+            cursor = server.execute(statement.replace("?", "%s").encode(), given)
+            return cursor.fetchall() if cursor.description else []
+
+        yield execute
 
 
 @contextmanager
@@ -102,36 +208,42 @@ def plan_of(tenant: TenantStore, entity: Entity, query: Query) -> str:
 
 
 def everything(path: Path, tenant_id: int | None = None) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table (of one tenant), as sqlite3 itself reads them."""
-    with closing(sqlite3.connect(path)) as raw:
-        names = [name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    """Every row of every table (of one tenant), as the database itself gives them."""
+    with raw(path) as execute:
         found = {}
-        for name in names:
-            columns = [row[1] for row in raw.execute(f"PRAGMA table_info({name})")]
+        for name, columns in _columns(execute, path in _names).items():
             if tenant_id is None:
-                found[name] = raw.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall()
+                found[name] = execute(f"SELECT * FROM {name} ORDER BY 1")
             elif "tenant_id" in columns:
-                wanted = f"SELECT * FROM {name} WHERE tenant_id = ? ORDER BY 1"
-                found[name] = raw.execute(wanted, (tenant_id,)).fetchall()
+                found[name] = execute(f"SELECT * FROM {name} WHERE tenant_id = ? ORDER BY 1", tenant_id)
         return found
 
 
+def _columns(execute: Callable[..., list[tuple[Any, ...]]], on_server: bool) -> dict[str, list[str]]:
+    """The columns of every table."""
+    if not on_server:
+        names = execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {name: [row[1] for row in execute(f"PRAGMA table_info({name})")] for (name,) in names}
+    found: dict[str, list[str]] = {}
+    for table, column in execute(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    ):
+        found.setdefault(table, []).append(column)
+    return found
+
+
 def sound(path: Path) -> None:
-    """The file is whole, no row is without its owner, and the counters say what is there."""
-    with closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
-        for tenant, *counted in raw.execute(
+    """The database is whole, no row is without its owner, and the counters say what is there."""
+    with raw(path) as execute:
+        if path not in _names:
+            assert execute("PRAGMA integrity_check") == [("ok",)]
+            assert execute("PRAGMA foreign_key_check") == []
+        for tenant, *counted in execute(
             "SELECT tenant_id, definitions, indicators, alerts, detections, patterns FROM counters"
         ):
             tables = ("definitions", "indicators", "alerts", "detections")
             real = [
-                _count(raw, f"SELECT count(*) FROM {name} WHERE tenant_id = ?", tenant) for name in tables
+                execute(f"SELECT count(*) FROM {name} WHERE tenant_id = ?", tenant)[0][0] for name in tables
             ]
             patterns = "SELECT count(*) FROM indicators WHERE tenant_id = ? AND function <> 'Equals'"
-            assert counted == [*real, _count(raw, patterns, tenant)]
-
-
-def _count(raw: sqlite3.Connection, query: str, tenant: int) -> int:
-    (count,) = raw.execute(query, (tenant,)).fetchone()
-    return int(count)
+            assert counted == [*real, execute(patterns, tenant)[0][0]]

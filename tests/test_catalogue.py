@@ -15,7 +15,7 @@ from indicia.errors import InvalidValue, NotFound, StoreError
 from indicia.model import Actor, AuditAction, DetectionFunction, Indicator, IndicatorType
 from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
 from indicia.store import Chosen, Deed, Expiry, Place, Position, Store, TenantStore, audit, catalogue, many
-from stored import add, detection, indicator, url
+from stored import add, detection, engine_of, indicator, url
 
 pytestmark = pytest.mark.full
 
@@ -147,7 +147,7 @@ def test_times_of_making_bound_what_is_looked_at(tenant: TenantStore) -> None:
 def plans(tenant: TenantStore, call: Callable[[], object]) -> list[str]:
     """How each query of indicators goes about it."""
     seen: list[tuple[str, Any]] = []
-    engine = tenant._database._engine
+    engine = engine_of(tenant)
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         seen.append((statement, parameters))

@@ -34,7 +34,7 @@ from indicia.telemetry.events import events
 from indicia.telemetry.sources import Source
 from receivers import Reply, Request, slowly, web
 from service import Local, add_access, running, wait_until
-from stored import add, detection, everything, opened
+from stored import add, detection, everything, opened, path_of, url
 
 pytestmark = pytest.mark.full
 
@@ -52,7 +52,7 @@ def own(tmp_path: Path) -> Iterator[TenantStore]:
 
 def output(own: TenantStore, target: str, name: str = "one", **changes: Any) -> Output:
     """One of the tenant's."""
-    home = own._database.path.parent
+    home = path_of(own).parent
     given = Given(target, changes.pop("options", {}), changes.pop("secret", targets.secret_for(target)))
     new = Output(name=name, kind="", target="", **changes)
     return own.outbox.add(targets.sealed(Seal(home), own.uid, new, given), "tests")
@@ -75,8 +75,8 @@ def deliver(own: TenantStore) -> bool:
     for one in box.outputs():
         if one.retry_at:
             box.change(one.name, {}, "tests")
-    with Store.open(f"sqlite:///{own._database.path}") as store:
-        return Courier(store, own._database.path.parent).run_once(GO_ON)
+    with Store.open(url(path_of(own))) as store:
+        return Courier(store, path_of(own).parent).run_once(GO_ON)
 
 
 def told(own: TenantStore, name: str = "one") -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ def told(own: TenantStore, name: str = "one") -> list[dict[str, Any]]:
 
 
 def count(own: TenantStore, state: str, name: str = "one") -> int:
-    with closing(sqlite3.connect(own._database.path)) as raw:
+    with closing(sqlite3.connect(path_of(own))) as raw:
         query = "SELECT count(*) FROM outbox WHERE state = ? AND output_id = ?"
         return int(raw.execute(query, (state, own.outbox.output(name).id)).fetchone()[0])
 
@@ -96,7 +96,7 @@ def count(own: TenantStore, state: str, name: str = "one") -> int:
 
 def test_without_an_output_nothing_is_made(own: TenantStore) -> None:
     alerts(own, 1)
-    assert everything(own._database.path)["outbox"] == []
+    assert everything(path_of(own))["outbox"] == []
 
 
 def test_each_step_of_an_alert_is_told(own: TenantStore) -> None:
@@ -263,7 +263,7 @@ def test_what_is_refused_too_often_is_dead_and_can_be_sent_again(own: TenantStor
 def test_what_nobody_takes_for_days_is_dead(own: TenantStore) -> None:
     hook(own, "http://127.0.0.1:9/")
     alerts(own, 1, 2)
-    with closing(sqlite3.connect(own._database.path)) as raw:
+    with closing(sqlite3.connect(path_of(own))) as raw:
         raw.execute("UPDATE outbox SET made_at = made_at - ? WHERE id = 1", (4 * 86_400 * 10**6,))
         raw.commit()
     deliver(own)
@@ -309,7 +309,7 @@ def test_a_slow_receiver_keeps_no_other_waiting(own: TenantStore, tmp_path: Path
         output(own, f"file://{path}", "two")
         alerts(own, 1, 2, 3, 4)
         stopped = threading.Event()
-        with Store.open(f"sqlite:///{own._database.path}") as store:
+        with Store.open(url(path_of(own))) as store:
             thread = threading.Thread(target=Courier(store, tmp_path).run, args=(stopped,))
             thread.start()
             wait_until(5, lambda: path.exists() and len(path.read_text().splitlines()) == 4)
@@ -323,7 +323,7 @@ def test_what_was_acknowledged_is_noted_when_the_store_is_free_again(
     own: TenantStore, tmp_path: Path
 ) -> None:
     """Another process holds the store's lock for longer than a writer waits."""
-    with closing(sqlite3.connect(own._database.path, check_same_thread=False)) as raw, web() as server:
+    with closing(sqlite3.connect(path_of(own), check_same_thread=False)) as raw, web() as server:
 
         def answer(_request: Request) -> Reply:
             if not server.requests:
@@ -334,7 +334,7 @@ def test_what_was_acknowledged_is_noted_when_the_store_is_free_again(
         server.answer = answer
         hook(own, server.url)
         alerts(own, 1, 2)
-        with Store.open(f"sqlite:///{own._database.path}", busy_seconds=0.1) as store:
+        with Store.open(url(path_of(own)), busy_seconds=0.1) as store:
             assert Courier(store, tmp_path).run_once(GO_ON)
         assert len(server.ids) == len(set(server.ids)) == 2
         assert told(own) == []
@@ -484,7 +484,7 @@ def test_an_output_is_changed_and_deleted_and_the_log_says_so(own: TenantStore) 
     own.outbox.delete("one", "tests")
     with pytest.raises(NotFound):
         own.outbox.output("one")
-    assert everything(own._database.path)["outbox"] == []
+    assert everything(path_of(own))["outbox"] == []
     entries = [one for one in own.audit_log() if one.set_name == "Outputs"]
     assert [str(one.action) for one in entries] == ["Create", "Change", "Delete"]
     assert entries[1].after == '{"Severity": "High", "Enabled": false}'

@@ -20,7 +20,7 @@ from indicia.model import (
 )
 from indicia.store import Arrived, Held, Store, TenantStore, sources, tables
 from indicia.store.scope import Scope
-from stored import add, definition, detection, indicator, opened, url
+from stored import add, definition, detection, engine_of, indicator, opened, url
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 NEW, WORKED_ON = AlertStatus.NEW, AlertStatus.IN_PROGRESS
@@ -218,7 +218,7 @@ def test_of_too_many_sources_those_that_are_silent_longest_go(tmp_path: Path) ->
 def plans(tenant: TenantStore, work: str) -> str:
     """How SQLite goes about what one of the figures asks."""
     seen: list[tuple[str, tuple[object, ...]]] = []
-    engine = tenant._database._engine
+    engine = engine_of(tenant)
 
     def note(_c: object, _cursor: object, text: str, given: tuple[object, ...], *_more: object) -> None:
         seen.append((text, given))

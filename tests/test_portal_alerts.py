@@ -27,7 +27,7 @@ from indicia.model import (
 )
 from indicia.store import AlertFilter, Role, Sort, Store, TenantStore, tables
 from service import Local, Reply
-from stored import definition
+from stored import definition, engine_of
 from visiting import Visiting, text_of, visiting
 
 pytestmark = pytest.mark.full
@@ -527,7 +527,7 @@ def plan_of(tenant: TenantStore, wanted: AlertFilter, sort: Sort) -> list[str]:
     def note(_c: object, _cursor: object, text: str, parameters: Any, _x: object, _m: bool) -> None:
         seen.append((text, parameters))
 
-    engine = tenant._database._engine
+    engine = engine_of(tenant)
     event.listen(engine, "before_cursor_execute", note)
     try:
         tenant.queue.page(wanted, sort, None, 7)

@@ -21,7 +21,7 @@ from indicia.settings import Settings
 from indicia.store import Limit, Receipt, Store, TenantStore, What
 from indicia.store import retention as keeping
 from indicia.web import serve
-from stored import add, detection, everything, indicator, opened, sound, url
+from stored import add, detection, everything, indicator, opened, path_of, sound, url
 
 pytestmark = pytest.mark.full
 
@@ -81,9 +81,9 @@ def canaries(path: Path, text: str, *but: str) -> list[str]:
 
 def test_what_is_young_stays(tenant: TenantStore) -> None:
     see(tenant, 0)
-    before = everything(tenant._database.path)
+    before = everything(path_of(tenant))
     assert run(tenant) == NONE
-    assert everything(tenant._database.path) == before
+    assert everything(path_of(tenant)) == before
 
 
 def test_an_alert_goes_whole_and_nothing_of_it_is_left(path: Path, tenant: TenantStore) -> None:

@@ -41,8 +41,8 @@ RUNNERS = {
 """What runs one."""
 BUILDING = {"scope.py", "directory.py", "people.py"}
 """Where statements may be made: with the tenant, to find the tenant, and about people, who have several."""
-RUNNING = BUILDING | {"engine.py", "migrate.py", "inspection.py"}
-"""Where they may run; the last three read versions and set pragmas."""
+RUNNING = BUILDING | {"sqlite.py", "postgres.py", "migrate.py", "inspection.py"}
+"""Where they may run; the last four read versions and set pragmas."""
 MODULES = {
     ("tenant.py", "definitions"),
     ("tenant.py", "indicators"),

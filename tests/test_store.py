@@ -20,20 +20,20 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Table, create_engine, inspect
+from sqlalchemy import Connection, Table, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from indicia.errors import InvalidValue, NotFound, QuotaExceeded
 from indicia.model import Alert, AlertStatus, Detection, Indicator, IndicatorType, Quotas, Severity
 from indicia.store import Counts, Store, TenantStore, migrate, tables
-from indicia.store.engine import Database
+from indicia.store.engine import Database, connect
 from indicia.store.migrations import versions
 from stored import CONTAINS, START, add, definition, detection, everything, indicator, opened, sound, url
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, database: str) -> Path:
     """Where the store of a test lies."""
     return tmp_path / "indicia.db"
 
@@ -56,16 +56,36 @@ def shape(connection: Connection) -> dict[str, Any]:
     for name in seen.get_table_names():
         if name == "alembic_version":
             continue
-        text = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).scalar()
         found[name] = {
             "columns": [(c["name"], str(c["type"]), c["nullable"]) for c in seen.get_columns(name)],
             "key": seen.get_pk_constraint(name)["constrained_columns"],
             "references": sorted(map(repr, seen.get_foreign_keys(name))),
             "unique": sorted(map(repr, seen.get_unique_constraints(name))),
             "indexes": sorted(_index(found) for found in seen.get_indexes(name)),
-            "autoincrement": "AUTOINCREMENT" in str(text),
+            "numbered": _numbered(connection, name),
+            "texts": _texts(connection, name),  # a column that differs is a second one here
         }
     return found
+
+
+def _numbered(connection: Connection, table: str) -> bool:
+    """Whether the database counts the rows, and gives no number twice."""
+    if connection.dialect.name == "postgresql":
+        sequences = "SELECT 1 FROM pg_sequences WHERE sequencename = %s"
+        return connection.exec_driver_sql(sequences, (f"{table}_id_seq",)).first() is not None
+    found = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).scalar()
+    return "AUTOINCREMENT" in str(found)
+
+
+def _texts(connection: Connection, table: str) -> list[str | None]:
+    """How texts are compared, where that is not the same everywhere."""
+    if connection.dialect.name != "postgresql":
+        return []
+    asked = (
+        "SELECT DISTINCT collation_name FROM information_schema.columns "
+        "WHERE table_name = %s AND data_type IN ('text', 'character varying')"
+    )
+    return list(connection.exec_driver_sql(asked, (table,)).scalars())
 
 
 def _index(found: Any) -> str:
@@ -86,11 +106,12 @@ def alembic(database: Database, step: Callable[[Config], None]) -> None:
 @pytest.mark.filterwarnings("ignore:.*expression-based index.*ix_indicators_head")
 def test_migrations_go_up_down_and_up_to_the_tables(path: Path) -> None:
     Store.open(url(path)).close()
-    database = Database(url(path), create=False)
-    wanted = create_engine("sqlite://")
-    tables.METADATA.create_all(wanted)
-    with wanted.connect() as connection:
+    database = connect(url(path), create=False)
+    other = connect(url(path.with_name("wanted.db"), empty=True), create=True)
+    with other.schema_change() as connection:
+        tables.METADATA.create_all(connection)
         expected = shape(connection)
+    other.close()
 
     def check() -> None:
         with database.reading() as connection:
@@ -105,7 +126,6 @@ def test_migrations_go_up_down_and_up_to_the_tables(path: Path) -> None:
     alembic(database, lambda config: command.upgrade(config, "head"))
     check()
     database.close()
-    wanted.dispose()
 
 
 def revisions() -> list[Any]:
@@ -144,7 +164,7 @@ def test_postgresql_takes_the_migrations() -> None:
 
 
 def test_a_migration_that_fails_leaves_nothing(path: Path) -> None:
-    database = Database(url(path), create=True)
+    database = connect(url(path, empty=True), create=True)
 
     def fail(config: Config) -> None:
         command.upgrade(config, "head")

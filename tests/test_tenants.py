@@ -52,7 +52,7 @@ from indicia.store.members import Members
 from indicia.store.queue import AlertFilter, Queue, Sort
 from indicia.store.retention import Retention
 from indicia.store.trail import Trail, Wanted
-from stored import add, definition, detection, everything, indicator, sound, url
+from stored import add, definition, detection, engine_of, everything, indicator, sound, url
 
 LATER = timedelta(days=1)
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
@@ -426,7 +426,7 @@ def watched(store: Store) -> list[tuple[str, Any]]:
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         seen.append((statement, parameters))
 
-    event.listen(store._database._engine, "before_cursor_execute", note)
+    event.listen(engine_of(store), "before_cursor_execute", note)
     return seen
 
 

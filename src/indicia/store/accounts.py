@@ -10,24 +10,22 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    String,
     Table,
-    Text,
     UniqueConstraint,
 )
 
-from indicia.store.columns import METADATA, Identity, number, tenant, time
+from indicia.store.columns import METADATA, Identity, Words, number, tenant, time, word
 
 people = Table(  # who signs in; what each may do stands in `members`, one row for each tenant
     "people",
     METADATA,
     number(),
-    Column("uid", String(36), nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("login", Text, nullable=False, unique=True),  # the name as it is compared
-    Column("password", Text),  # what `auth.passwords` made of it; null for who signs on elsewhere
-    Column("issuer", Text),
-    Column("subject", Text),  # who that is to the issuer
+    Column("uid", word(36), nullable=False, unique=True),
+    Column("name", Words, nullable=False),
+    Column("login", Words, nullable=False, unique=True),  # the name as it is compared
+    Column("password", Words),  # what `auth.passwords` made of it; null for who signs on elsewhere
+    Column("issuer", Words),
+    Column("subject", Words),  # who that is to the issuer
     time("created_at"),
     UniqueConstraint("issuer", "subject"),
     sqlite_autoincrement=True,
@@ -39,9 +37,9 @@ members = Table(
     number(),
     tenant(),
     Column("person_id", Identity, ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
-    Column("role", String(16), nullable=False),
+    Column("role", word(16), nullable=False),
     time("created_at"),
-    Column("created_by", Text, nullable=False),
+    Column("created_by", Words, nullable=False),
     time("disabled_at", nullable=True),
     UniqueConstraint("tenant_id", "person_id"),
     Index(None, "person_id"),
@@ -54,12 +52,12 @@ sessions = Table(  # who is signed in to which tenant; it ends with the membersh
     number(),
     tenant(),
     Column("person_id", Identity, nullable=False),
-    Column("hash", String(64), nullable=False, unique=True),
+    Column("hash", word(64), nullable=False, unique=True),
     time("created_at"),
     time("seen_at"),
     time("expires_at"),
-    Column("address", Text, nullable=False),
-    Column("agent", Text, nullable=False),
+    Column("address", Words, nullable=False),
+    Column("agent", Words, nullable=False),
     ForeignKeyConstraint(
         ["tenant_id", "person_id"], ["members.tenant_id", "members.person_id"], ondelete="CASCADE"
     ),
@@ -73,12 +71,12 @@ links = Table(  # one-time links: to become a member, or to set a new password
     METADATA,
     number(),
     tenant(),
-    Column("hash", String(64), nullable=False, unique=True),
-    Column("role", String(16), nullable=False),
+    Column("hash", word(64), nullable=False, unique=True),
+    Column("role", word(16), nullable=False),
     Column("person_id", Identity, ForeignKey("people.id", ondelete="CASCADE")),  # whose password
-    Column("name", Text, nullable=False),
+    Column("name", Words, nullable=False),
     time("created_at"),
-    Column("created_by", Text, nullable=False),
+    Column("created_by", Words, nullable=False),
     time("expires_at"),
     time("used_at", nullable=True),
     Index(None, "tenant_id", "id"),

@@ -486,7 +486,7 @@ def _snapshots(scope: Scope, definition_ids: Iterable[int]) -> dict[int, list[in
 def _first_id(scope: Scope, table: Table, column: ColumnElement[int], moment: datetime) -> int:
     """The first id of a row that was made then or later, or one behind all; found by halving."""
     wanted, number = rows.micros(moment), table.c.id
-    low, high = 0, scope.reserve_ids(table, 1).start
+    low, high = 0, scope.last_id(table) + 1
     while low < high:
         middle = (low + high) // 2
         row = scope.row(scope.select(table, number, column).where(number >= middle).order_by(number).limit(1))

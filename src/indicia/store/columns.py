@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Text
+from sqlalchemy.types import TypeEngine
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -15,6 +16,16 @@ METADATA = MetaData(naming_convention=NAMING)
 
 Identity = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows itself only where the type is exactly INTEGER."""
+
+# Compared and ordered by code points, as SQLite does it, whatever the language of a PostgreSQL server.
+_POINTS = Text(collation="C")
+Words: TypeEngine[str] = Text().with_variant(_POINTS, "postgresql")
+"""A text."""
+
+
+def word(length: int) -> TypeEngine[str]:
+    """A text that is of so many characters at most: no database watches it, who writes it does."""
+    return String(length).with_variant(_POINTS, "postgresql")
 
 
 def number() -> Column[int]:
@@ -36,7 +47,7 @@ def stamps() -> tuple[Column[int], Column[str], Column[int], Column[str]]:
     """Who made the row and who changed it last; null until the first change (contract)."""
     return (
         time("created_at"),
-        Column("created_by", Text, nullable=False),
+        Column("created_by", Words, nullable=False),
         time("last_modified_at", nullable=True),
-        Column("last_modified_by", Text),
+        Column("last_modified_by", Words),
     )

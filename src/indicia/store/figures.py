@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Table, UniqueConstraint
 
-from indicia.store.columns import METADATA, Identity, number, tenant, time
+from indicia.store.columns import METADATA, Identity, Words, number, tenant, time, word
 
 tallies = Table(  # what was recorded in an hour: see the module of that name
     "tallies",
@@ -15,7 +15,7 @@ tallies = Table(  # what was recorded in an hour: see the module of that name
     number(),
     tenant(),
     Column("hour", BigInteger, nullable=False),  # since 1970 UTC
-    Column("severity", String(32), nullable=False),
+    Column("severity", word(32), nullable=False),
     Column("alerts", BigInteger, nullable=False),
     Column("detections", BigInteger, nullable=False),
     Column("silent", BigInteger, nullable=False),
@@ -28,7 +28,7 @@ sources = Table(  # what sent events: see the module of that name
     METADATA,
     number(),
     tenant(),
-    Column("name", Text, nullable=False),
+    Column("name", Words, nullable=False),
     Column("events", BigInteger, nullable=False),
     Column("malformed", BigInteger, nullable=False),
     Column("detections", BigInteger, nullable=False),

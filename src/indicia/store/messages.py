@@ -118,7 +118,7 @@ def _receivers(scope: Scope) -> list[_Receiver]:
             _RANK.get(severity, 0),
             frozenset(json.loads(definition_ids)),
         )
-        for number, sends, severity, definition_ids in scope.tuples(outputs, _READ, "enabled", 1)
+        for number, sends, severity, definition_ids in scope.tuples(outputs, _READ, "enabled", True)
     ]
 
 

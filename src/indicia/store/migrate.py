@@ -27,16 +27,16 @@ def up_to_date(database: Database) -> None:
 
 
 def _version(connection: Connection, database: Database) -> str | None:
-    """The version of the tables; None for a file without any."""
-    found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+    """The version of the tables; None where there are none."""
+    found = database.tables(connection)
     if not found:
         return None
     if "alembic_version" not in found:
-        raise StoreError(f"{database.path} is a database of another program; name another home")
+        raise StoreError(f"{database.name} is a database of another program; name another one")
     version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     if version is not None and version not in VERSIONS:
         raise StoreError(
-            f"{database.path} was made by a newer Indicia (its tables are {version}, this one knows up to "
+            f"{database.name} was made by a newer Indicia (its tables are {version}, this one knows up to "
             f"{HEAD}); install that version, or name another home"
         )
     return None if version is None else str(version)

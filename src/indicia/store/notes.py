@@ -48,5 +48,5 @@ def _note(scope: Scope, kind: str, target_id: int = 0, indicators_to: int = 0) -
 
 
 def highest(scope: Scope) -> int:
-    """The highest id that an indicator ever had, of any tenant."""
-    return scope.reserve_ids(indicators, 1).start - 1
+    """The highest id that an indicator ever had (`Scope.last_id`)."""
+    return scope.last_id(indicators)

@@ -45,12 +45,12 @@ def hide(scope: Scope, definition_id: int | None = None, *, whole: bool) -> tupl
     gone = 0
     if whole:
         gone = counting.counts(scope).definitions if definition_id is None else 1
-    last = definition_id or scope.reserve_ids(definitions, 1).start - 1
+    last = definition_id or scope.last_id(definitions)
     scope.delete(imports, *(() if definition_id is None else (imports.c.definition_id == definition_id,)))
     scope.insert(
         purges,
         definition_id=definition_id or 0,
-        indicators_to=scope.reserve_ids(indicators, 1).start - 1,
+        indicators_to=scope.last_id(indicators),
         definitions_to=last if whole else 0,
     )
     counting.move(scope, definitions=-gone, indicators=-found, patterns=-patterns)

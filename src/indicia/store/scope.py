@@ -15,14 +15,20 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ARRAY,
     Alias,
+    BigInteger,
     BindParameter,
+    Boolean,
     ColumnElement,
     Connection,
     Dialect,
     Row,
     Select,
+    String,
     Table,
+    Text,
+    TypeDecorator,
     bindparam,
     delete,
     func,
@@ -33,7 +39,11 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import FromClause, NamedFromClause
+from sqlalchemy.types import TypeEngine
 
 from indicia.store import tables
 
@@ -94,7 +104,7 @@ class Scope:
         return self._ask(_lookup_sql(table, column, self._connection.dialect), self._tenant_id, value)
 
     def tuples(
-        self, table: Table, columns: tuple[str, ...], column: str, value: int, *, above: bool = False
+        self, table: Table, columns: tuple[str, ...], column: str, value: int | bool, *, above: bool = False
     ) -> Sequence[Any]:
         """Columns of the rows whose column holds the value, or with `above` a greater one."""
         sql = _tuples_sql(table, columns, column, above, self._connection.dialect)
@@ -129,8 +139,21 @@ class Scope:
         _owned(table)
         parameters = list(rows)
         if parameters:
-            sql = _insert_sql(table, columns, self._tenant_id, self._connection.dialect)
-            self._connection.exec_driver_sql(sql, parameters)
+            dialect = self._connection.dialect
+            if dialect.name == "postgresql":
+                self._copy(table, columns, parameters)
+            else:
+                sql = _insert_sql(table, columns, self._tenant_id, dialect)
+                self._connection.exec_driver_sql(sql, parameters)
+
+    def _copy(self, table: Table, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+        """As `insert_many`, by PostgreSQL's COPY."""
+        quote, tenant = self._connection.dialect.identifier_preparer.quote, self._tenant_id
+        named = ", ".join(quote(name) for name in ("tenant_id", *columns))
+        cursor: Any = self._connection.connection.cursor()
+        with cursor, cursor.copy(f"COPY {quote(table.name)} ({named}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row((tenant, *row))
 
     def update(self, table: Table, *where: ColumnElement[bool], **values: object) -> int:
         """How many rows were changed."""
@@ -147,9 +170,25 @@ class Scope:
 
     def reserve_ids(self, table: Table, count: int) -> range:
         """Ids for `count` new rows, greater than any ever used; the transaction must hold the write lock."""
-        ask = "SELECT seq FROM sqlite_sequence WHERE name = ?"
-        last = self._connection.exec_driver_sql(ask, (table.name,)).scalar() or 0
+        if self._connection.dialect.name != "postgresql" or not count:
+            last = self.last_id(table)
+        else:
+            # Nobody else takes numbers meanwhile: all of them come from whoever holds the lock.
+            taken = self._ask(_TAKE.format(table=table.name), count)
+            last = int(taken[0][0]) - count
         return range(last + 1, last + 1 + count)
+
+    def last_id(self, table: Table) -> int:
+        """To a writer the greatest id ever used, to a reader none that its snapshot lacks.
+
+        On SQLite it is of any tenant. A sequence of PostgreSQL runs ahead of what a reader sees, so there it
+        is the greatest that the tenant has; what is newer is greater than either.
+        """
+        if self._connection.dialect.name != "postgresql":
+            found = self._ask("SELECT seq FROM sqlite_sequence WHERE name = ?", table.name)
+        else:
+            found = self._ask(_LAST.format(table=table.name), self._tenant_id)
+        return int(found[0][0] or 0) if found else 0
 
     def _alive(self, table: Table | NamedFromClause[Any]) -> list[ColumnElement[bool]]:
         """What rows fulfil that are not deleted."""
@@ -180,7 +219,8 @@ class Scope:
     def _pending(self) -> Sequence[_Purge]:
         """What each purge of the tenant names."""
         if self._purges is None:
-            self._purges = [_Purge(*row) for row in self._ask(_PENDING, self._tenant_id)]
+            found = self.tuples(tables.purges, _Purge._fields, "definition_id", -1, above=True)
+            self._purges = [_Purge(*row) for row in found]
         return self._purges
 
 
@@ -195,14 +235,59 @@ class _Purge(NamedTuple):
 def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
     """Whether a column holds one of the values (numbers or texts).
 
-    They go over as one JSON text: thousands of parameters cost more than looking them up.
+    They go over as one parameter: thousands of them cost more than looking them up.
     """
-    listed = func.json_each(json.dumps(sorted(set(values)), ensure_ascii=False)).table_valued("value")
-    return column.in_(select(listed.c.value))
+    of_texts = isinstance(column.type, String)
+    return _Among(column, bindparam(None, sorted(set(values)), type_=_Listed(of_texts=of_texts)))
+
+
+class _Listed(TypeDecorator[list[Any]]):
+    """Numbers or texts as one parameter: a JSON text on SQLite, an array on PostgreSQL."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, *, of_texts: bool) -> None:
+        super().__init__()
+        self.of_texts = of_texts
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name != "postgresql":
+            return dialect.type_descriptor(Text())
+        return dialect.type_descriptor(ARRAY(Text() if self.of_texts else BigInteger()))
+
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
+        return value if dialect.name == "postgresql" else json.dumps(value, ensure_ascii=False)
+
+
+class _Among(FunctionElement[bool]):
+    """Whether the first is in the second, a list."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Among)
+def _in_json(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, listed = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({listed}))"  # noqa: S608 - both are SQLAlchemy's
+
+
+@compiles(_Among, "postgresql")
+def _in_array(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, listed = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY ({listed})"
 
 
 _MANY_PURGES = 20
-_PENDING = "SELECT definition_id, indicators_to, definitions_to FROM purges WHERE purges.tenant_id = ?"
+_TAKE = (
+    "SELECT setval(seq, nextval(seq) + %s - 1) FROM (SELECT CAST('{table}_id_seq' AS regclass) AS seq) AS s"
+)
+_LAST = """
+SELECT CASE WHEN current_setting('transaction_read_only') = 'on'
+    THEN (SELECT max(id) FROM {table} WHERE tenant_id = %s)
+    ELSE (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table}_id_seq) END
+"""
 _PURGED: dict[FromClause, tuple[str, str]] = {
     tables.indicators: ("definition_id", "indicators_to"),
     tables.definitions: ("id", "definitions_to"),

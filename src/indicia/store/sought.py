@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     ForeignKeyConstraint,
     Index,
-    String,
     Table,
     Text,
     UniqueConstraint,
@@ -21,22 +20,22 @@ from sqlalchemy import (
     literal_column,
 )
 
-from indicia.store.columns import METADATA, Identity, number, stamps, tenant, time
+from indicia.store.columns import METADATA, Identity, Words, number, stamps, tenant, time, word
 
 
 def definition_columns() -> tuple[Column[str] | Column[bool] | Column[int] | Column[str | None], ...]:
     """What a definition says; its snapshots say the same."""
     return (
-        Column("uid", String(36), nullable=False),
-        Column("name", Text, nullable=False),
-        Column("title", Text, nullable=False),
-        Column("severity", String(32), nullable=False),
-        Column("category", String(40), nullable=False),
-        Column("internal_description", Text, nullable=False),
-        Column("ux_description", Text, nullable=False),
-        Column("recommended_action", Text),
+        Column("uid", word(36), nullable=False),
+        Column("name", Words, nullable=False),
+        Column("title", Words, nullable=False),
+        Column("severity", word(32), nullable=False),
+        Column("category", word(40), nullable=False),
+        Column("internal_description", Words, nullable=False),
+        Column("ux_description", Words, nullable=False),
+        Column("recommended_action", Words),
         Column("enabled", Boolean, nullable=False),
-        Column("group_by", String(16), nullable=False),
+        Column("group_by", word(16), nullable=False),
         Column("window_seconds", BigInteger, nullable=False),
     )
 
@@ -59,17 +58,17 @@ indicators = Table(
     number(),
     tenant(),
     Column("definition_id", Identity, nullable=False),
-    Column("type", String(16), nullable=False),
-    Column("value", Text, nullable=False),
-    Column("canonical", Text, nullable=False),
+    Column("type", word(16), nullable=False),
+    Column("value", Words, nullable=False),
+    Column("canonical", Words, nullable=False),
     # A digest of canonical: an index over the text itself would be three times as large, and PostgreSQL
     # refuses index entries beyond 2,704 bytes.
     Column("canonical_key", BigInteger, nullable=False),
-    Column("function", String(16), nullable=False),
+    Column("function", word(16), nullable=False),
     Column("enabled", Boolean, nullable=False),
     time("valid_from", nullable=True),
     time("expires_at", nullable=True),
-    Column("source", Text),
+    Column("source", Words),
     *stamps(),
     ForeignKeyConstraint(
         ["tenant_id", "definition_id"], ["definitions.tenant_id", "definitions.id"], ondelete="CASCADE"
@@ -107,7 +106,7 @@ imports = Table(
     METADATA,
     number(),
     tenant(),
-    Column("key", String(128), nullable=False),
+    Column("key", word(128), nullable=False),
     Column("definition_id", Identity, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("added", BigInteger, nullable=False),
@@ -140,7 +139,7 @@ changes = Table(  # what changed of what is matched: see the module of that name
     number(),
     tenant(),
     Column("generation", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),
+    Column("kind", word(16), nullable=False),
     Column("target_id", BigInteger, nullable=False),
     Column("indicators_to", BigInteger, nullable=False),
     Index(None, "tenant_id", "generation"),

@@ -9,7 +9,7 @@ from typing import Self
 
 from indicia.model import Quotas
 from indicia.store import directory, migrate, purges
-from indicia.store.engine import BUSY_SECONDS, Database
+from indicia.store.engine import BUSY_SECONDS, Database, connect
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
 from indicia.store.people import People
 from indicia.store.scope import Scope
@@ -32,13 +32,14 @@ class Store:
         quotas: Quotas | None = None,
         busy_seconds: float = BUSY_SECONDS,
     ) -> Self:
-        """Open the store of a URL as `sqlite:////home/x/indicia.db` and bring its tables up to date.
+        """Open the store of a URL (`engine` shows both kinds) and bring its tables up to date.
 
-        An absent file is made, mode 0600 (StoreError with `create=False`). StoreError, which says what to
-        do, for an absent folder, a disk that cannot be written, a file that is no store, and a store of a
-        newer version. A writer waits `busy_seconds` for others before it gives up.
+        An absent file is made, mode 0600, and so are the tables of an empty database of a server (StoreError
+        with `create=False`). StoreError, which says what to do, for an absent folder, a disk that cannot be
+        written, a server that cannot be reached, what is no store, and a store of a newer version. A writer
+        waits `busy_seconds` for others before it gives up.
         """
-        database = Database(url, create=create, busy_seconds=busy_seconds)
+        database = connect(url, create=create, busy_seconds=busy_seconds)
         try:
             migrate.up_to_date(database)
         except BaseException:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -19,10 +21,10 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         sa.Column("tenant_id", ID, nullable=False),
         sa.Column("application_id", ID, nullable=False),
-        sa.Column("sha1", sa.String(40), nullable=False),
-        sa.Column("sha256", sa.String(64), nullable=False),
-        sa.Column("pem", sa.Text, nullable=False),
-        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("sha1", word(40), nullable=False),
+        sa.Column("sha256", word(64), nullable=False),
+        sa.Column("pem", Words, nullable=False),
+        sa.Column("subject", Words, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("valid_from", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
@@ -48,8 +50,8 @@ def upgrade() -> None:
         sa.Column("tenant_id", ID, nullable=False),
         sa.Column("application_id", ID, nullable=False),
         sa.Column("family", sa.BigInteger, nullable=False),
-        sa.Column("hash", sa.Text, nullable=False),
-        sa.Column("resource", sa.Text, nullable=False),
+        sa.Column("hash", Words, nullable=False),
+        sa.Column("resource", Words, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
         sa.Column("family_expires_at", sa.BigInteger, nullable=False),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -19,7 +21,7 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         sa.Column("tenant_id", ID, nullable=False),
         sa.Column("generation", sa.BigInteger, nullable=False),
-        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("kind", word(16), nullable=False),
         sa.Column("target_id", sa.BigInteger, nullable=False),
         sa.Column("indicators_to", sa.BigInteger, nullable=False),
         sa.ForeignKeyConstraint(
@@ -33,9 +35,9 @@ def upgrade() -> None:
         "receipts",
         sa.Column("id", ID, nullable=False),
         sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("key", sa.String(256), nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
-        sa.Column("answer", sa.Text, nullable=False),
+        sa.Column("key", word(256), nullable=False),
+        sa.Column("digest", word(64), nullable=False),
+        sa.Column("answer", Words, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenants.id"], name="fk_receipts_tenant_id", ondelete="CASCADE"

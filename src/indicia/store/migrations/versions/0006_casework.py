@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -14,18 +16,16 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    op.add_column("alerts", sa.Column("classification", word(16), nullable=False, server_default="Unknown"))
     op.add_column(
-        "alerts", sa.Column("classification", sa.String(16), nullable=False, server_default="Unknown")
+        "alerts", sa.Column("determination", word(24), nullable=False, server_default="NotAvailable")
     )
-    op.add_column(
-        "alerts", sa.Column("determination", sa.String(24), nullable=False, server_default="NotAvailable")
-    )
-    op.add_column("alerts", sa.Column("assigned_to", sa.Text))
+    op.add_column("alerts", sa.Column("assigned_to", Words))
     op.add_column("alerts", sa.Column("resolved_at", sa.BigInteger))
     op.add_column("alerts", sa.Column("storm", sa.Boolean, nullable=False, server_default="0"))
-    op.add_column("detections", sa.Column("silenced", sa.String(16)))
+    op.add_column("detections", sa.Column("silenced", word(16)))
     op.add_column("detections", sa.Column("suppression_id", sa.BigInteger))
-    op.add_column("detections", sa.Column("storm_id", sa.String(32)))
+    op.add_column("detections", sa.Column("storm_id", word(32)))
     for name, column in (("suppression", "suppression_id"), ("storm", "storm_id")):
         only = sa.text(f"{column} IS NOT NULL")
         op.create_index(
@@ -35,24 +35,24 @@ def upgrade() -> None:
             sqlite_where=only,
             postgresql_where=only,
         )
-    _of_alerts("alert_comments", sa.Column("text", sa.Text, nullable=False), *_made())
+    _of_alerts("alert_comments", sa.Column("text", Words, nullable=False), *_made())
     _of_alerts(
         "alert_changes",
         sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("by", sa.Text, nullable=False),
-        sa.Column("property", sa.String(32), nullable=False),
-        sa.Column("before", sa.Text),
-        sa.Column("after", sa.Text),
+        sa.Column("by", Words, nullable=False),
+        sa.Column("property", word(32), nullable=False),
+        sa.Column("before", Words),
+        sa.Column("after", Words),
     )
     _of_tenant(
         "suppressions",
-        sa.Column("definition_uid", sa.String(36)),
+        sa.Column("definition_uid", word(36)),
         sa.Column("definition_id", sa.BigInteger),
-        sa.Column("machine", sa.Text),
-        sa.Column("value", sa.Text),
-        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("machine", Words),
+        sa.Column("value", Words),
+        sa.Column("reason", Words, nullable=False),
         sa.Column("ends_at", sa.BigInteger, nullable=False),
-        sa.Column("alert_id", sa.String(32)),
+        sa.Column("alert_id", word(32)),
         *_made(),
         sa.Column("suppressed_count", sa.BigInteger, nullable=False),
         sa.Column("last_suppressed_at", sa.BigInteger),
@@ -61,7 +61,7 @@ def upgrade() -> None:
     op.create_index("ix_suppressions_tenant_id_id", "suppressions", ["tenant_id", "id"])
     _of_tenant(
         "openings",
-        sa.Column("definition_uid", sa.String(36), nullable=False),
+        sa.Column("definition_uid", word(36), nullable=False),
         sa.Column("hour", sa.BigInteger, nullable=False),
         sa.Column("opened", sa.BigInteger, nullable=False),
         sa.UniqueConstraint(
@@ -71,15 +71,15 @@ def upgrade() -> None:
     _of_tenant(
         "audit",
         sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("by", sa.Text, nullable=False),
-        sa.Column("through", sa.String(16), nullable=False),
-        sa.Column("request_id", sa.String(128)),
-        sa.Column("action", sa.String(16), nullable=False),
-        sa.Column("set_name", sa.String(32), nullable=False),
-        sa.Column("key", sa.String(64)),
+        sa.Column("by", Words, nullable=False),
+        sa.Column("through", word(16), nullable=False),
+        sa.Column("request_id", word(128)),
+        sa.Column("action", word(16), nullable=False),
+        sa.Column("set_name", word(32), nullable=False),
+        sa.Column("key", word(64)),
         sa.Column("count", sa.BigInteger, nullable=False),
-        sa.Column("before", sa.Text),
-        sa.Column("after", sa.Text),
+        sa.Column("before", Words),
+        sa.Column("after", Words),
     )
     op.create_index("ix_audit_tenant_id_id", "audit", ["tenant_id", "id"])
 
@@ -87,7 +87,7 @@ def upgrade() -> None:
 def _made() -> tuple[sa.Column[int], sa.Column[str]]:
     return (
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("created_by", Words, nullable=False),
     )
 
 
@@ -108,7 +108,7 @@ def _of_tenant(name: str, *more: sa.schema.SchemaItem) -> None:
 def _of_alerts(name: str, *more: sa.schema.SchemaItem) -> None:
     _of_tenant(
         name,
-        sa.Column("alert_id", sa.String(32), nullable=False),
+        sa.Column("alert_id", word(32), nullable=False),
         *more,
         sa.ForeignKeyConstraint(
             ["tenant_id", "alert_id"],

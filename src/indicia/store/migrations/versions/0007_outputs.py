@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -18,22 +20,22 @@ def upgrade() -> None:
         "outputs",
         sa.Column("id", ID, nullable=False),
         sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("name", sa.String(64), nullable=False),
-        sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("target", sa.Text, nullable=False),
-        sa.Column("sends", sa.Text, nullable=False),
-        sa.Column("options", sa.Text, nullable=False),
-        sa.Column("sealed", sa.Text, nullable=False),
-        sa.Column("severity", sa.String(32)),
-        sa.Column("definition_ids", sa.Text, nullable=False),
+        sa.Column("name", word(64), nullable=False),
+        sa.Column("kind", word(16), nullable=False),
+        sa.Column("target", Words, nullable=False),
+        sa.Column("sends", Words, nullable=False),
+        sa.Column("options", Words, nullable=False),
+        sa.Column("sealed", Words, nullable=False),
+        sa.Column("severity", word(32)),
+        sa.Column("definition_ids", Words, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("created_by", Words, nullable=False),
         sa.Column("last_modified_at", sa.BigInteger),
-        sa.Column("last_modified_by", sa.Text),
+        sa.Column("last_modified_by", Words),
         sa.Column("failures", sa.BigInteger, nullable=False),
         sa.Column("retry_at", sa.BigInteger),
-        sa.Column("fault", sa.Text),
+        sa.Column("fault", Words),
         sa.Column("delivered_at", sa.BigInteger),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenants.id"], name="fk_outputs_tenant_id", ondelete="CASCADE"
@@ -48,14 +50,14 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         sa.Column("tenant_id", ID, nullable=False),
         sa.Column("output_id", ID, nullable=False),
-        sa.Column("message_id", sa.String(40), nullable=False),
-        sa.Column("sent", sa.String(16), nullable=False),
-        sa.Column("body", sa.Text, nullable=False),
-        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("message_id", word(40), nullable=False),
+        sa.Column("sent", word(16), nullable=False),
+        sa.Column("body", Words, nullable=False),
+        sa.Column("state", word(16), nullable=False),
         sa.Column("attempts", sa.BigInteger, nullable=False),
         sa.Column("made_at", sa.BigInteger, nullable=False),
         sa.Column("done_at", sa.BigInteger),
-        sa.Column("fault", sa.Text),
+        sa.Column("fault", Words),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenants.id"], name="fk_outbox_tenant_id", ondelete="CASCADE"
         ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -17,7 +19,7 @@ def upgrade() -> None:
     op.add_column("counters", sa.Column("allow_revision", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("detections", sa.Column("allow_list_id", sa.BigInteger))
     for name in ("detections", "alerts"):
-        op.add_column(name, sa.Column("allow_lists", sa.Text, nullable=False, server_default="[]"))
+        op.add_column(name, sa.Column("allow_lists", Words, nullable=False, server_default="[]"))
         op.create_index(f"ix_{name}_tenant_id_snapshot_id", name, ["tenant_id", "snapshot_id"])
     only = sa.text("allow_list_id IS NOT NULL")
     op.create_index(
@@ -29,17 +31,17 @@ def upgrade() -> None:
     )
     _of_tenant(
         "allow_lists",
-        sa.Column("name", sa.String(100), nullable=False),
-        sa.Column("owner", sa.Text, nullable=False),
-        sa.Column("comment", sa.Text, nullable=False),
+        sa.Column("name", word(100), nullable=False),
+        sa.Column("owner", Words, nullable=False),
+        sa.Column("comment", Words, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False),
-        sa.Column("action", sa.String(16), nullable=False),
-        sa.Column("types", sa.Text, nullable=False),
+        sa.Column("action", word(16), nullable=False),
+        sa.Column("types", Words, nullable=False),
         sa.Column("entry_count", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("created_by", Words, nullable=False),
         sa.Column("last_modified_at", sa.BigInteger),
-        sa.Column("last_modified_by", sa.Text),
+        sa.Column("last_modified_by", Words),
         sa.Column("suppressed_count", sa.BigInteger, nullable=False),
         sa.Column("last_suppressed_at", sa.BigInteger),
         sa.UniqueConstraint("tenant_id", "id", name="uq_allow_lists_tenant_id_id"),
@@ -48,9 +50,9 @@ def upgrade() -> None:
     _of_tenant(
         "allow_entries",
         sa.Column("list_id", ID, nullable=False),
-        sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("value", sa.Text, nullable=False),
-        sa.Column("type", sa.String(16)),
+        sa.Column("kind", word(16), nullable=False),
+        sa.Column("value", Words, nullable=False),
+        sa.Column("type", word(16)),
         sa.ForeignKeyConstraint(
             ["tenant_id", "list_id"],
             ["allow_lists.tenant_id", "allow_lists.id"],
@@ -61,7 +63,7 @@ def upgrade() -> None:
     op.create_index("ix_allow_entries_tenant_id_list_id_id", "allow_entries", ["tenant_id", "list_id", "id"])
     _of_tenant(
         "retention",
-        sa.Column("kept", sa.String(16), nullable=False),
+        sa.Column("kept", word(16), nullable=False),
         sa.Column("days", sa.BigInteger),
         sa.Column("most", sa.BigInteger),
         sa.UniqueConstraint("tenant_id", "kept", name="uq_retention_tenant_id_kept"),

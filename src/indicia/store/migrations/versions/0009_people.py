@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -27,12 +29,12 @@ def upgrade() -> None:
     op.create_table(
         "people",
         sa.Column("id", ID, nullable=False),
-        sa.Column("uid", sa.String(36), nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("login", sa.Text, nullable=False),
-        sa.Column("password", sa.Text),
-        sa.Column("issuer", sa.Text),
-        sa.Column("subject", sa.Text),
+        sa.Column("uid", word(36), nullable=False),
+        sa.Column("name", Words, nullable=False),
+        sa.Column("login", Words, nullable=False),
+        sa.Column("password", Words),
+        sa.Column("issuer", Words),
+        sa.Column("subject", Words),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_people"),
         sa.UniqueConstraint("uid", name="uq_people_uid"),
@@ -45,9 +47,9 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         *_tenant("members"),
         sa.Column("person_id", ID, nullable=False),
-        sa.Column("role", sa.String(16), nullable=False),
+        sa.Column("role", word(16), nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("created_by", Words, nullable=False),
         sa.Column("disabled_at", sa.BigInteger),
         sa.ForeignKeyConstraint(
             ["person_id"], ["people.id"], name="fk_members_person_id", ondelete="CASCADE"
@@ -62,12 +64,12 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         *_tenant("sessions"),
         sa.Column("person_id", ID, nullable=False),
-        sa.Column("hash", sa.String(64), nullable=False),
+        sa.Column("hash", word(64), nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("seen_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
-        sa.Column("address", sa.Text, nullable=False),
-        sa.Column("agent", sa.Text, nullable=False),
+        sa.Column("address", Words, nullable=False),
+        sa.Column("agent", Words, nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "person_id"],
             ["members.tenant_id", "members.person_id"],
@@ -84,12 +86,12 @@ def upgrade() -> None:
         "links",
         sa.Column("id", ID, nullable=False),
         *_tenant("links"),
-        sa.Column("hash", sa.String(64), nullable=False),
-        sa.Column("role", sa.String(16), nullable=False),
+        sa.Column("hash", word(64), nullable=False),
+        sa.Column("role", word(16), nullable=False),
         sa.Column("person_id", ID),
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", Words, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("created_by", Words, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
         sa.Column("used_at", sa.BigInteger),
         sa.ForeignKeyConstraint(["person_id"], ["people.id"], name="fk_links_person_id", ondelete="CASCADE"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
@@ -39,13 +41,13 @@ def upgrade() -> None:
     _of_tenant(
         "tallies",
         sa.Column("hour", sa.BigInteger, nullable=False),
-        sa.Column("severity", sa.String(32), nullable=False),
+        sa.Column("severity", word(32), nullable=False),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("alerts", "detections", "silent")),
         sa.UniqueConstraint("tenant_id", "hour", "severity", name="uq_tallies_tenant_id_hour_severity"),
     )
     _of_tenant(
         "sources",
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", Words, nullable=False),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("events", "malformed", "detections")),
         sa.Column("first_at", sa.BigInteger, nullable=False),
         sa.Column("last_at", sa.BigInteger, nullable=False),

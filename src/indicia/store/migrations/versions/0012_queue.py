@@ -8,6 +8,8 @@ from hashlib import blake2b
 import sqlalchemy as sa
 from alembic import op
 
+from indicia.store.columns import Words, word
+
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
@@ -38,8 +40,8 @@ def upgrade() -> None:
     op.create_index("ix_alerts_tenant_id_id", "alerts", ["tenant_id", "id"], unique=True)
     _beside(
         "event_texts",
-        sa.Column("detection_id", sa.String(32), nullable=False),
-        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("detection_id", word(32), nullable=False),
+        sa.Column("text", Words, nullable=False),
         of="detections.detection_id",
         unique=["tenant_id", "detection_id"],
     )

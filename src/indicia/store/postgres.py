@@ -1,0 +1,272 @@
+"""A database of a PostgreSQL server: how it is reached, locked and committed, its faults in words.
+
+Readers see a snapshot (REPEATABLE READ, READ ONLY). A writer takes one lock of the whole store at its start,
+before it has read anything, and gives it back with the commit: so writers are as serial as on SQLite, on
+however many hosts they are (docs/decisions/0011). The URL is libpq's own, with all of its parameters
+(`sslmode`, `target_session_attrs`, several hosts); a password may stand in it, or in PGPASSWORD, or in
+`~/.pgpass`, and is in no message. A connection that the server has closed meanwhile is replaced unseen.
+
+PostgreSQL keeps no U+0000 in a text, SQLite does. So U+0000 goes over as U+0001 U+0001, and U+0001 itself as
+U+0001 U+0002: texts come back as they were, and their order stays the one by code points.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import ConnStatus
+from psycopg.types.string import StrDumperUnknown, TextLoader
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, TimeoutError
+
+from indicia.errors import InputError, StoreError
+
+WRITERS = 0x1D1C1A
+"""The advisory lock that every writer holds."""
+_KEPT, _MOST = 4, 24
+"""Connections that stay open, and all there may be: a server takes 100 in all unless it is told otherwise."""
+_STALLED = "60s"
+"""How long a writer may do nothing: a process that was stopped must not hold up all others for good."""
+
+_DEFAULTS = {"connect_timeout": "10", "application_name": "indicia"}
+_SESSION = (
+    "SET client_encoding = 'UTF8'; SET jit = off; "
+    # A host that went away without a word gives its lock back within a minute.
+    "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
+)
+_LOCK = (
+    f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
+)
+
+_LATER = 5
+"""Seconds after which it is worth another try, where a server is away."""
+_STATES: tuple[tuple[str, str, int | None], ...] = (
+    ("55P03", "another process is writing to {name} and did not finish in time; try again", 2),
+    ("40", "others were in the way at {name}; try again", 1),
+    ("53100", "no space left for {name}; make room on that server's disk, nothing was changed", None),
+    ("53300", "{name} has no connection left; raise its max_connections, or try again", _LATER),
+    ("53", "{name} is out of memory or another resource; see its log, then try again", _LATER),
+    ("25006", "{name} takes no writes: it is a standby, or read only; name the primary", _LATER),
+    ("25P0", "{name} ended a write that stood still too long; try again", 2),
+    ("57P", "{name} is stopping or starting; try again", _LATER),
+    ("08", "the connection to {name} was lost; try again", _LATER),
+    ("58", "the disk of {name} reports an error; see the log of that server", None),
+    ("XX001", "{name} is damaged; restore a backup", None),
+    ("XX002", "{name} is damaged; `REINDEX` it, or restore a backup", None),
+    ("28", "{name} refuses who asks; check the user and the password", None),
+    ("3D", "{name} does not exist; make it with `createdb`", None),
+    ("42501", "the user of {name} may not do that; it must own the tables, or be allowed to make them", None),
+    ("42P01", "a table of {name} is gone, or was never made; see which `search_path` its user has", None),
+)
+"""Beginnings of SQLSTATE, the longer before the shorter."""
+_AT_THE_DOOR: tuple[tuple[str, str], ...] = (
+    ("authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("is not permitted to log in", "28000"),
+    ('role "', "28000"),
+    ('database "', "3D000"),
+    ("too many ", "53300"),
+    ("remaining connection slots", "53300"),
+    ("the database system is ", "57P03"),
+)
+"""What a server says that lets nobody in, where libpq hands on its words alone."""
+
+
+class PostgreSQL:
+    """The engine of one database of a server (`engine.Database`)."""
+
+    def __init__(self, url: str, *, create: bool, busy_seconds: float) -> None:
+        conninfo, self.name = _parsed(url)
+        self._busy_seconds = busy_seconds
+        self._turn = threading.Lock()
+        self._engine = _engine(conninfo, busy_seconds)
+        self._snapshots = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        if not create:
+            with self.reading() as connection:
+                if not self.tables(connection):
+                    raise StoreError(f"there is no store in {self.name}; `indicia init` makes one")
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection on one snapshot of the store."""
+        with self._in_words(), self._snapshots.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def querying(self, seconds: float) -> Iterator[Connection]:
+        """As `reading`, for queries that somebody else thought up: InputError after so many seconds."""
+        with self.reading() as connection:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
+            try:
+                yield connection
+            except (DBAPIError, psycopg.Error) as error:
+                if _state(error) != "57014":
+                    raise
+                raise InputError(
+                    f"the query took longer than {seconds:g} seconds and was stopped; "
+                    "narrow it, or ask for less"
+                ) from None
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection that holds the write lock; committed at the end, undone by any exception."""
+        with (
+            self._in_words(),
+            self._taking_turn(),
+            self._engine.connect() as connection,
+            connection.begin(),
+        ):
+            connection.exec_driver_sql(_LOCK)
+            yield connection
+
+    def tidying(self) -> AbstractContextManager[Connection]:
+        """As `writing`: the server writes its log home by itself."""
+        return self.writing()
+
+    @contextmanager
+    def bulk(self) -> Iterator[Callable[[], AbstractContextManager[Connection]]]:
+        """As `writing`, many times."""
+        yield self.writing
+
+    def schema_change(self) -> AbstractContextManager[Connection]:
+        """As `writing`: the server changes its tables within a transaction."""
+        return self.writing()
+
+    def tables(self, connection: Connection) -> Collection[str]:
+        """The names of all that its schema holds."""
+        found = connection.exec_driver_sql(
+            "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
+        )
+        return {str(name) for name in found.scalars()}
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _taking_turn(self) -> Iterator[None]:
+        """One writer of this process at a time asks for the lock: those who wait hold no connection."""
+        if not self._turn.acquire(timeout=self._busy_seconds):
+            raise StoreError(f"a longer write to {self.name} is still running; try again", retry_after=2)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, psycopg.Error) as error:
+            raise _in_words(error, self.name) from error
+        except TimeoutError as error:
+            raise StoreError("too many requests use the store at once; try again", retry_after=2) from error
+
+
+def _parsed(url: str) -> tuple[str, str]:
+    """What libpq is given, and what messages call it."""
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.Error:  # its words may hold the password
+        raise StoreError(
+            "the URL of the database cannot be read; write postgresql://USER@HOST/DATABASE, "
+            "and %-escape what is special in it"
+        ) from None
+    told = {key: str(value) for key, value in given.items() if value is not None}
+    host = told.get("host", "") or told.get("hostaddr", "")
+    port = f":{told['port']}" if told.get("port", "5432") != "5432" else ""
+    who = f"{told['user']}@" if "user" in told else ""
+    folder = host.startswith(("/", "@"))
+    place = "" if folder else host + port
+    name = f"postgresql://{who}{place}/{told.get('dbname', '')}" + (f"?host={host}" if folder else "")
+    return make_conninfo(**(_DEFAULTS | told)), name
+
+
+def _engine(conninfo: str, busy_seconds: float) -> Engine:
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(conninfo),
+        paramstyle="format",  # by position, as the statements that `scope` keeps as texts have them
+        isolation_level="READ COMMITTED",
+        use_native_hstore=False,
+        pool_size=_KEPT,
+        max_overflow=_MOST - _KEPT,
+        pool_timeout=30,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(raw: psycopg.Connection[Any], _record: Any) -> None:
+        raw.execute(f"{_SESSION}SET lock_timeout = {max(1, int(busy_seconds * 1000))}".encode())
+        raw.commit()
+        raw.adapters.register_dumper(str, _Dumper)
+        raw.adapters.register_loader("text", _Loader)
+        raw.adapters.register_loader("varchar", _Loader)
+
+    @event.listens_for(engine, "checkout")
+    def _checkout(raw: psycopg.Connection[Any], _record: Any, _proxy: Any) -> None:
+        # A look at the socket costs a microsecond, a question to the server a round trip.
+        try:
+            look = select.poll()
+            look.register(raw.pgconn.socket, select.POLLIN)
+            while look.poll(0):
+                raw.pgconn.consume_input()
+        except (OSError, ValueError, psycopg.Error):
+            raise InvalidatePoolError from None
+        if raw.pgconn.status != ConnStatus.OK:
+            raise InvalidatePoolError
+
+    return engine
+
+
+class _Dumper(StrDumperUnknown):
+    """A text as PostgreSQL takes it."""
+
+    def dump(self, obj: str) -> Buffer:
+        if "\0" in obj or "\1" in obj:
+            obj = obj.replace("\1", "\1\2").replace("\0", "\1\1")
+        return obj.encode()
+
+
+class _Loader(TextLoader):
+    """A text as it was."""
+
+    def load(self, data: Buffer) -> str:
+        text = str(data, "utf-8")
+        if "\1" in text:
+            text = text.replace("\1\1", "\0").replace("\1\2", "\1")
+        return text
+
+
+def _state(error: BaseException | None) -> str:
+    """The SQLSTATE, or what comes near where the server was not reached; empty where there is none."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    if state:
+        return str(state)
+    said = str(cause)
+    for words, likely in _AT_THE_DOOR:
+        if words in said:
+            return likely
+    return ""
+
+
+def _in_words(error: BaseException, name: str) -> StoreError:
+    state = _state(error)
+    for beginning, words, retry_after in _STATES:
+        if state.startswith(beginning):
+            return StoreError(words.format(name=name), retry_after=retry_after)
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    said = " ".join(str(cause).split())[:300]
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) and not state:
+        return StoreError(f"{name} cannot be reached: {said}", retry_after=_LATER)
+    return StoreError(f"{name}: {said}; please report this")
