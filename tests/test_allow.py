@@ -268,7 +268,7 @@ def test_the_public_lists_are_taken_as_they_are() -> None:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, database: str) -> Path:
     """Where the store of a test lies."""
     return tmp_path / "indicia.db"
 

@@ -49,7 +49,7 @@ RESOLVED = {"status": AlertStatus.RESOLVED}
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, database: str) -> Path:
     """Where the store of a test lies."""
     return tmp_path / "indicia.db"
 

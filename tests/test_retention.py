@@ -31,7 +31,7 @@ NONE = dict.fromkeys(What, 0)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, database: str) -> Path:
     """Where the store of a test lies."""
     return tmp_path / "indicia.db"
 

@@ -26,7 +26,7 @@ TESTS = Path(__file__).parent
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, database: str) -> Path:
     """Where the store of a test lies."""
     return tmp_path / "indicia.db"
 

@@ -19,6 +19,7 @@ from typing import Any
 from indicia.errors import InputError
 
 TABLE: tuple[tuple[str, type, str], ...] = (
+    ("database", str, "URL of the store, `postgresql://USER@HOST/DATABASE`; empty: SQLite in the home"),
     ("host", str, "address that `serve` listens on and that URLs name"),
     ("port", int, "port that `serve` listens on and that URLs name"),
     ("tls", bool, "serve HTTPS with the home's own CA"),
@@ -44,6 +45,7 @@ class Settings:
     """Everything that can be configured; secrets are not settings and have no default."""
 
     home: Path
+    database: str = ""
     host: str = "127.0.0.1"
     port: int = 8443
     tls: bool = True
@@ -89,8 +91,8 @@ class Settings:
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL of the home's own store."""
-        return f"sqlite:///{self.home / 'indicia.db'}"
+        """URL of the store; that of a server may hold a password: it goes into no message and no argument."""
+        return self.database or f"sqlite:///{self.home / 'indicia.db'}"
 
 
 _LISTS = ("issuers", "sign_on")

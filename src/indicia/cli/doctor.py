@@ -104,8 +104,11 @@ def _settings(session: Session) -> list[dict[str, Any]]:
     except InputError:
         return []
     defaults = settings.Settings(home=session.home)
+    # That of the database may hold a password; the check of the store names it without.
+    values = {name: getattr(held, name) for name, _, _ in settings.TABLE}
+    values["database"] = "postgresql://…" if held.database else ""
     return [
-        {"setting": name, "value": getattr(held, name), "default": getattr(defaults, name), "what": what}
+        {"setting": name, "value": values[name], "default": getattr(defaults, name), "what": what}
         for name, _, what in settings.TABLE
     ]
 
@@ -175,7 +178,7 @@ def _home(session: Session) -> Iterator[Finding]:
         yield Finding("home", State.OK, f"{home}, mode {home.stat().st_mode & 0o777:04o}")
     if not os.access(home, os.W_OK | os.X_OK):
         yield Finding("home", State.FAULT, f"{home} cannot be written by you; check its owner and mode")
-    elif not inspection.keeps_a_log(home):
+    elif not session.settings.database and not inspection.keeps_a_log(home):
         text = f"SQLite cannot keep its log (WAL) in {home}, as in most network folders; use a local disk"
         yield Finding("home", State.FAULT, text)
 
@@ -187,7 +190,25 @@ def _settings_file(session: Session) -> Iterator[Finding]:
 
 
 def _store(session: Session) -> Iterator[Finding]:
-    from indicia.store import inspection, migrate
+    if session.settings.database:
+        yield from _server(session)
+    else:
+        yield from _file(session)
+
+
+def _server(session: Session) -> Iterator[Finding]:
+    from indicia.store import inspection
+
+    name, found = inspection.inspect_server(session.settings.database)
+    said = f"{name}, PostgreSQL {found.journal}, tables {found.version}"
+    if found.version is None:
+        yield Finding("store", State.MISSING, f"{said}; `indicia init --save FILE` makes them")
+    else:
+        yield from _version(session, found.version, said)
+
+
+def _file(session: Session) -> Iterator[Finding]:
+    from indicia.store import inspection
 
     path = session.home / "indicia.db"
     if not path.exists():
@@ -198,14 +219,21 @@ def _store(session: Session) -> Iterator[Finding]:
             yield Finding("store", State.FAULT, f"{part} can be read by others; chmod 600 {part}")
     found = inspection.inspect(path)
     size = f"{path.stat().st_size / 1e6:,.1f} MB, journal {found.journal}, tables {found.version}"
-    if found.version == migrate.HEAD:
-        yield Finding("store", State.OK, size)
+    yield from _version(session, found.version, size)
+
+
+def _version(session: Session, version: str | None, said: str) -> Iterator[Finding]:
+    """Whether this Indicia knows tables of that version, and what is in them."""
+    from indicia.store import migrate
+
+    if version == migrate.HEAD:
+        yield Finding("store", State.OK, said)
         yield from _tenants(session)
-    elif found.version is None or found.version in migrate.VERSIONS:
-        yield Finding("store", State.WARNING, f"{size}; its next use brings the tables to {migrate.HEAD}")
+    elif version is None or version in migrate.VERSIONS:
+        yield Finding("store", State.WARNING, f"{said}; its next use brings the tables to {migrate.HEAD}")
     else:
         yield Finding(
-            "store", State.FAULT, f"{size}: made by a newer Indicia, this one knows up to {migrate.HEAD}"
+            "store", State.FAULT, f"{said}: made by a newer Indicia, this one knows up to {migrate.HEAD}"
         )
 
 

@@ -81,7 +81,7 @@ def _home(session: Session, host: str | None, port: int | None) -> Settings:
     kept = settings.read(home, {})
     wanted = replace(kept, host=host or session.settings.host, port=port or session.settings.port)
     if wanted != kept:
-        if (home / "indicia.db").exists():
+        if (home / "indicia.db").exists() or kept.database:
             say(f"The service's address is now {wanted.base_url}; files saved before name {kept.base_url}.")
         settings.remember(wanted)
     return replace(session.settings, host=wanted.host, port=wanted.port)

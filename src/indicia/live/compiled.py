@@ -3,8 +3,8 @@
     FOLDER/<tenant>.<generation>.<highest indicator id>.live
 
 The name says where the file stands in the store's history; the newest one counts. A base is made by a process
-of its own (`python -m indicia.live.compiled STORE TENANT FOLDER`), so that matching goes on meanwhile at its
-usual speed, and by one at a time: who comes second leaves it to the first.
+of its own (`python -m indicia.live.compiled TENANT FOLDER`, given the store's URL on standard input), so that
+matching goes on meanwhile at its usual speed, and by one at a time: who comes second leaves it to the first.
 """
 
 from __future__ import annotations
@@ -103,16 +103,20 @@ def _alone(path: Path) -> Iterator[bool]:
 
 def make_apart(url: str, tenant: TenantStore, folder: Path) -> bool:
     """As `make`, in a process of its own. Raises StoreError with what that process said."""
-    command = [sys.executable, "-m", "indicia.live.compiled", url, tenant.uid, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    command = [sys.executable, "-m", "indicia.live.compiled", tenant.uid, str(folder)]
+    # The URL may hold a password, and everybody on the machine can read arguments.
+    done = subprocess.run(  # noqa: S603 - our own
+        command, input=url, capture_output=True, text=True, check=False
+    )
     if done.returncode not in (_DONE, _BUSY):
         raise StoreError(f"no index could be made: {done.stderr.strip()[-500:] or done.returncode}")
     return done.returncode == _DONE
 
 
 def main(arguments: list[str]) -> int:
-    """Make a base: store, tenant and folder are given."""
-    url, tenant, folder = arguments
+    """Make a base: tenant and folder are given, and the store's URL on standard input."""
+    tenant, folder = arguments
+    url = sys.stdin.read().strip()
     with suppress(OSError):
         os.nice(NICENESS)
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from indicia.errors import StoreError
+from indicia.store.engine import connect
 
 SQLITE_MINIMUM = (3, 35)
 """Lists of 32,766 parameters (3.32) and RETURNING (3.35)."""
@@ -23,7 +24,7 @@ class Inspected:
     version: str | None
     """Of its tables, as `migrate.VERSIONS` has them; None where it holds none."""
     journal: str
-    """`wal` for every store that was opened once."""
+    """`wal` for every store that was opened once; of a server, its version."""
 
 
 def sqlite_version() -> str:
@@ -50,6 +51,19 @@ def inspect(path: Path) -> Inspected:
             return Inspected(str(row[0]) if row else None, journal)
     except sqlite3.Error as error:
         raise StoreError(f"it cannot be read as a store: {error}") from None
+
+
+def inspect_server(url: str) -> tuple[str, Inspected]:
+    """What a database of a server is called, and what it says of itself; StoreError."""
+    with closing(connect(url, create=True)) as database, database.reading() as connection:
+        server = str(connection.exec_driver_sql("SHOW server_version").scalar()).partition(" ")[0]
+        found = database.tables(connection)
+        if not found:
+            return database.name, Inspected(None, server)
+        if "alembic_version" not in found:
+            raise StoreError(f"{database.name} is a database of another program; name another one")
+        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return database.name, Inspected(None if version is None else str(version), server)
 
 
 def writable(home: Path) -> bool:
