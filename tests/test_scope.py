@@ -39,8 +39,9 @@ RUNNERS = {
     "driver_connection",
 }
 """What runs one."""
-BUILDING = {"scope.py", "directory.py", "people.py"}
-"""Where statements may be made: with the tenant, to find the tenant, and about people, who have several."""
+BUILDING = {"scope.py", "directory.py", "people.py", "copying.py"}
+"""Where statements may be made: with the tenant, to find the tenant, about people, who have several, and to
+copy a store whole."""
 RUNNING = BUILDING | {"sqlite.py", "postgres.py", "migrate.py", "inspection.py"}
 """Where they may run; the last four read versions and set pragmas."""
 MODULES = {

@@ -65,6 +65,26 @@ def meter(title: str, total: int | None, detections: Callable[[], int]) -> Itera
         yield made
 
 
+@contextmanager
+def rows(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each table, or a line now and then; yields what is told of a table and its rows."""
+    if not sys.stderr.isatty():
+        tick = Ticker()
+        yield lambda name, done, total: tick(lambda: f"{title}: {name}, {done:,} of {total:,} rows")
+        return
+    from rich.progress import MofNCompleteColumn
+
+    with _progress(MofNCompleteColumn()) as progress:
+        task = progress.add_task(title)
+        look = _Look(progress)
+
+        def tell(name: str, done: int, total: int) -> None:
+            progress.update(task, description=f"{title}: {name}", completed=done, total=max(total, 1))
+            look()
+
+        yield tell
+
+
 @dataclass
 class Meter:
     """How far a scan is, and how fast."""

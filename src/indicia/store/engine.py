@@ -51,6 +51,12 @@ class Database(Protocol):
     def tables(self, connection: Connection) -> Collection[str]:
         """The names of all that it holds."""
 
+    def last_id(self, connection: Connection, table: str) -> int:
+        """The greatest id that a table ever had, or a greater one."""
+
+    def skip_ids(self, connection: Connection, table: str, number: int) -> None:
+        """New rows of a table get greater ids than this one; the transaction must hold the write lock."""
+
     def close(self) -> None:
         """Give back every connection."""
 

@@ -16,19 +16,33 @@ VERSIONS = tuple(f"{number:04}" for number in range(1, 16))
 HEAD = VERSIONS[-1]
 
 
-def up_to_date(database: Database) -> None:
-    """Bring the tables to HEAD; StoreError for a store of a newer version or of another program."""
+COPYING = "copying"
+"""A table that is there while a store is being copied into a database (`copying`)."""
+
+
+def up_to_date(database: Database, *, copying: bool = False) -> None:
+    """Bring the tables to HEAD; StoreError for a store of a newer version or of another program.
+
+    `copying`: it is the target of a copy, which is nothing for anybody else.
+    """
     with database.reading() as connection:
-        version = _version(connection, database)
+        version = _version(connection, database, copying=copying)
     if version != HEAD:
         with database.schema_change() as connection:
-            if _version(connection, database) != HEAD:  # another process may have been quicker
+            # Another process may have been quicker.
+            if _version(connection, database, copying=copying) != HEAD:
                 _upgrade(connection)
 
 
-def _version(connection: Connection, database: Database) -> str | None:
+def _version(connection: Connection, database: Database, *, copying: bool) -> str | None:
     """The version of the tables; None where there are none."""
-    found = database.tables(connection)
+    found = set(database.tables(connection))
+    if COPYING in found and not copying:
+        raise StoreError(
+            f"a copy into {database.name} has not ended; give the same `indicia store` command once more, "
+            "which goes on with it, or empty that database"
+        )
+    found.discard(COPYING)
     if not found:
         return None
     if "alembic_version" not in found:

@@ -141,19 +141,11 @@ class Scope:
         if parameters:
             dialect = self._connection.dialect
             if dialect.name == "postgresql":
-                self._copy(table, columns, parameters)
+                mine = ((self._tenant_id, *row) for row in parameters)
+                copy_rows(self._connection, table, ("tenant_id", *columns), mine)
             else:
                 sql = _insert_sql(table, columns, self._tenant_id, dialect)
                 self._connection.exec_driver_sql(sql, parameters)
-
-    def _copy(self, table: Table, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-        """As `insert_many`, by PostgreSQL's COPY."""
-        quote, tenant = self._connection.dialect.identifier_preparer.quote, self._tenant_id
-        named = ", ".join(quote(name) for name in ("tenant_id", *columns))
-        cursor: Any = self._connection.connection.cursor()
-        with cursor, cursor.copy(f"COPY {quote(table.name)} ({named}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row((tenant, *row))
 
     def update(self, table: Table, *where: ColumnElement[bool], **values: object) -> int:
         """How many rows were changed."""
@@ -230,6 +222,18 @@ class _Purge(NamedTuple):
     definition_id: int
     indicators_to: int
     definitions_to: int
+
+
+def copy_rows(
+    connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
+) -> None:
+    """Rows as tuples by PostgreSQL's COPY, of whichever tenant they say."""
+    quote = connection.dialect.identifier_preparer.quote
+    named = ", ".join(quote(name) for name in columns)
+    cursor: Any = connection.connection.cursor()
+    with cursor, cursor.copy(f"COPY {quote(table.name)} ({named}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:

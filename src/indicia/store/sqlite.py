@@ -160,6 +160,18 @@ class SQLite:
         found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
         return {str(name) for name in found.scalars()}
 
+    def last_id(self, connection: Connection, table: str) -> int:
+        """The greatest id that a table ever had."""
+        found = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
+        return int(found.scalar() or 0)
+
+    def skip_ids(self, connection: Connection, table: str, number: int) -> None:
+        """New rows of a table get greater ids than this one."""
+        if number > self.last_id(connection, table):
+            connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            fresh = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
+            connection.exec_driver_sql(fresh, (table, number))
+
     def close(self) -> None:
         """Give back every connection; the last one folds the log into the file."""
         while self._readers:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from indicia.model import Quotas
-from indicia.store import directory, migrate, purges
+from indicia.store import copying, directory, migrate, purges
 from indicia.store.engine import BUSY_SECONDS, Database, connect
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
 from indicia.store.people import People
@@ -50,6 +50,16 @@ class Store:
     def close(self) -> None:
         """Give back every connection."""
         self._database.close()
+
+    def copy_to(
+        self, url: str, tell: copying.Tell = copying.nobody, *, as_is: bool = False
+    ) -> dict[str, copying.Content]:
+        """All of it into an empty database (see `copying`); what each table holds. StoreError."""
+        target = connect(url, create=True)
+        try:
+            return copying.copy(self._database, target, tell, as_is=as_is)
+        finally:
+            target.close()
 
     def __enter__(self) -> Self:
         return self
