@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both kinds of databases, one after the other, for whoever has a store's path of `stored`."""
     with stored.on(request.param):
         yield request.param
+    stored.drop(Path("/"))
+
+
+@pytest.fixture(autouse=True)
+def _file(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Who does not ask for both kinds has files, though others of its module ask."""
+    with nullcontext() if "kind" in request.fixturenames else stored.on("sqlite"):
+        yield
 
 
 @pytest.fixture

@@ -55,14 +55,13 @@ _on_server = False
 
 @contextmanager
 def on(kind: str) -> Iterator[None]:
-    """New paths are `sqlite` or `postgresql` meanwhile; what was made of them is gone afterwards."""
+    """New paths are of `sqlite` or `postgresql` meanwhile."""
     global _on_server
     before, _on_server = _on_server, kind == "postgresql"
     try:
         yield
     finally:
         _on_server = before
-        drop(Path("/"))
 
 
 def drop(folder: Path) -> None:
@@ -146,9 +145,9 @@ def raw(path: Path) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
 
 
 @contextmanager
-def opened(path: Path, quotas: Quotas | None = None) -> Iterator[TenantStore]:
-    """The tenant `contoso` of the store in a file, made where it is not there."""
-    with Store.open(url(path), quotas=quotas) as store:
+def opened(path: Path | str, quotas: Quotas | None = None) -> Iterator[TenantStore]:
+    """The tenant `contoso` of the store of a path, or of a URL; made where it is not there."""
+    with Store.open(path if isinstance(path, str) else url(path), quotas=quotas) as store:
         names = [tenant.name for tenant in store.tenants()]
         if "contoso" not in names:
             store.add_tenant("contoso")

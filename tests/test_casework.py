@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -40,7 +38,7 @@ from indicia.store import TenantStore, Within
 from indicia.store import audit as audits
 from indicia.store import storms as breaker
 from indicia.store import suppressions as silences
-from stored import START, add, definition, detection, indicator, opened, sound
+from stored import START, add, definition, detection, indicator, opened, raw, sound
 
 pytestmark = pytest.mark.full
 
@@ -237,8 +235,8 @@ def test_an_end_ends(tenant: TenantStore, path: Path) -> None:
     made = tenant.add_suppression(Suppression("", AHEAD, machine="host-7"), "ann")
     changed = tenant.change_suppression(made.id, {"reason": "why", "ends_at": AHEAD + timedelta(days=1)}, "b")
     assert (changed.reason, changed.ends_at) == ("why", AHEAD + timedelta(days=1))
-    with closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute("UPDATE suppressions SET ends_at = 1")
+    with raw(path) as execute:
+        execute("UPDATE suppressions SET ends_at = 1")
     assert tenant.record([seen(tenant, 0)]).new_alerts == 1
     assert tenant.change_suppression(made.id, {"reason": "over"}, "b").reason == "over"
     with pytest.raises(InvalidValue, match="must lie ahead"):

@@ -22,7 +22,7 @@ from indicia.odata.entities import ALERT_DEFINITION, INDICATOR
 from indicia.odata.tree import Query
 from indicia.store import Store, TenantStore, Within, purges, scope
 from service import DEFINITION, Access, Process, add_access, indicator, running
-from stored import add, definition, detection, everything, sound, url
+from stored import add, definition, detection, drop, everything, sound, url
 from stored import indicator as noun
 
 Visible = tuple[list[tuple[int, str]], list[tuple[int, int, str]]]
@@ -58,7 +58,7 @@ def finish(store: Store, each: Callable[[], object] = lambda: None) -> int:
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def few(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
     """Three are many, and removed in one step."""
     monkeypatch.setattr(purges, "FEW", 3)
     monkeypatch.setattr(purges, "SLICE", 3)
@@ -203,7 +203,7 @@ def play(tenant: TenantStore, name: str, number: int) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OPERATIONS)
 def test_hidden_and_removed_are_the_same_to_see(
-    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int]]
+    tmp_path_factory: pytest.TempPathFactory, kind: str, operations: list[tuple[str, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("both")
     limit = purges.FEW, purges.SLICE, purges.STEP_SECONDS, scope._MANY_PURGES
@@ -234,6 +234,7 @@ def test_hidden_and_removed_are_the_same_to_see(
                 assert len(everything(folder / "a.db")[name]) == len(everything(folder / "b.db")[name])
         sound(folder / "a.db")
     finally:
+        drop(folder)
         purges.FEW, purges.SLICE, purges.STEP_SECONDS, scope._MANY_PURGES = limit
 
 
@@ -346,7 +347,7 @@ with Store.open(sys.argv[1]) as store:
 
 
 @pytest.mark.full
-def test_a_kill_between_two_steps_leaves_nothing_to_see(tmp_path: Path) -> None:
+def test_a_kill_between_two_steps_leaves_nothing_to_see(tmp_path: Path, database: str) -> None:
     path = tmp_path / "indicia.db"
     with Store.open(url(path)) as store:
         tenant = store.tenant(add_access(store, "large").tenant_id)

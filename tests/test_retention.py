@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from indicia.settings import Settings
 from indicia.store import Limit, Receipt, Store, TenantStore, What
 from indicia.store import retention as keeping
 from indicia.web import serve
-from stored import add, detection, everything, indicator, opened, path_of, sound, url
+from stored import add, detection, everything, indicator, opened, path_of, raw, sound, url
 
 pytestmark = pytest.mark.full
 
@@ -45,11 +43,11 @@ def tenant(path: Path) -> Iterator[TenantStore]:
     sound(path)
 
 
-def age(path: Path, table: str, column: str, days: float, where: str = "1") -> None:
+def age(path: Path, table: str, column: str, days: float, where: str = "1 = 1") -> None:
     """Rows that came so many days ago."""
     then = int(datetime.now(UTC).timestamp() * 1_000_000 - days * DAY)
-    with closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (then,))
+    with raw(path) as execute:
+        execute(f"UPDATE {table} SET {column} = ? WHERE {where}", then)
 
 
 def run(tenant: TenantStore) -> dict[What, int]:
@@ -223,7 +221,7 @@ def test_a_pass_that_is_broken_off_is_told_and_goes_on(
 @settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_a_pass_takes_what_is_old_and_no_more(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("kept") / "indicia.db"
     ages = data.draw(st.lists(st.sampled_from([500, 401, 399, 1]), min_size=1, max_size=8))

@@ -26,7 +26,7 @@ COLUMNS = ("id", "at", "by", "through", "request_id", "action", "set_name", "key
 
 
 @pytest.fixture
-def tenant(tmp_path: Path) -> Iterator[TenantStore]:
+def tenant(tmp_path: Path, database: str) -> Iterator[TenantStore]:
     with opened(tmp_path / "indicia.db") as found:
         yield found
 

@@ -190,10 +190,13 @@ def _settings_file(session: Session) -> Iterator[Finding]:
 
 
 def _store(session: Session) -> Iterator[Finding]:
-    if session.settings.database:
-        yield from _server(session)
-    else:
-        yield from _file(session)
+    from indicia.errors import InputError
+
+    try:
+        on_server = bool(session.settings.database)
+    except InputError:  # another check tells it
+        on_server = False
+    yield from _server(session) if on_server else _file(session)
 
 
 def _server(session: Session) -> Iterator[Finding]:
