@@ -116,6 +116,11 @@ def _substring(text: str, start: int, length: int | None = None) -> str:
     return text[start:] if length is None else text[start : start + max(length, 0)]
 
 
+def _lower(text: str) -> str:
+    """Each letter by itself, also the capital sigma at the end of a word."""
+    return text.replace("\u03a3", "\u03c3").lower()
+
+
 def _calendar(day: int) -> date:
     return date.fromordinal(min(max(day, FIRST_DAY), LAST_DAY) + EPOCH_ORDINAL)
 
@@ -161,7 +166,7 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("indexof", (_S, _S), _I, lambda text, part: text.find(part)),
     Function("substring", (_S, _I), _S, _substring),
     Function("substring", (_S, _I, _I), _S, _substring),
-    Function("tolower", (_S,), _S, lambda text: text.lower()),
+    Function("tolower", (_S,), _S, _lower),
     Function("toupper", (_S,), _S, lambda text: text.upper()),
     Function("trim", (_S,), _S, lambda text: text.strip()),
     Function("concat", (_S, _S), _S, lambda left, right: left + right),

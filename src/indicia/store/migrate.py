@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from indicia.errors import StoreError
 from indicia.store.engine import Database
 
-VERSIONS = tuple(f"{number:04}" for number in range(1, 16))
+VERSIONS = tuple(f"{number:04}" for number in range(1, 17))
 """Every migration, oldest first."""
 HEAD = VERSIONS[-1]
 

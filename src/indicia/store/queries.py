@@ -1,17 +1,17 @@
 """Trees of the query language as SQL, and the pages of entities that they select.
 
 A tree never brings a text of SQL along: names are the tables' own, values are bound. Every table, those of
-sub-queries too, comes from the scope and so from one tenant. What SQLite has no equal function for is done
-by the functions of `odata.functions` themselves (`engine` registers them), so case, trimming, calendar and
-arithmetic are those of the plain meaning. Texts are compared by their code points, which is SQLite's own
-order of UTF-8.
+sub-queries too, comes from the scope and so from one tenant. What a database has no equal function for is
+done on SQLite by the functions of `odata.functions` themselves (`engine` registers them), on PostgreSQL by
+functions of the same names (migration 0016), so case, trimming, calendar and arithmetic are those of the
+plain meaning. Texts are compared by their code points, which is the order of their bytes in UTF-8.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Float,
+    Integer,
     Row,
     Select,
     Table,
@@ -30,11 +31,11 @@ from sqlalchemy import (
     case,
     func,
     literal,
+    literal_column,
     not_,
     or_,
 )
-from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import Grouping, UnaryExpression
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.selectable import FromClause, NamedFromClause
 from sqlalchemy.types import NullType, TypeEngine
 
@@ -69,6 +70,7 @@ from indicia.store import (
     suppressions,
     tables,
 )
+from indicia.store.dialect import ByCodePoint, Compared, Position, Unindexed
 from indicia.store.scope import Scope
 
 T = TypeVar("T")
@@ -102,6 +104,8 @@ _SQL_TYPES: Mapping[Type, TypeEngine[Any]] = {
     Type.ENUM: Text(),
 }
 _INTEGER = BigInteger()
+_NULL: Sql = literal_column("NULL", NullType())
+_ZERO: Sql = literal_column("0", Integer())
 _COMPARE: Mapping[Comparison, Callable[[Any, Any], Sql]] = {
     Comparison.EQ: operator.eq,
     Comparison.NE: operator.ne,
@@ -191,7 +195,7 @@ def _statement(scope: Scope, entity: Entity, query: Query, within: Within | None
     order = query.order or tree.total((), entity)
     keys = [compiler.sort_key(item.key) for item in order]
     if query.where is not None and compiler.keys_of(query.where, tree.IT) is not None:
-        keys = [unindexed(key) for key in keys]
+        keys = [Unindexed(key) for key in keys]
     labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
     chosen = scope.select(table).add_columns(*labelled)
     chosen = _narrowed(chosen, compiler, query.where, within)
@@ -212,7 +216,7 @@ def _narrowed(
 
 
 def _direction(item: Order, key: Sql) -> Sql:
-    """Null is the lowest of all; SQLite thinks so itself, others are told."""
+    """Null is the lowest of all; SQLite thinks so itself, PostgreSQL is told."""
     turned = key.desc() if item.descending else key.asc()
     if not tree.nullable(item.key):
         return turned
@@ -254,13 +258,6 @@ _NOUNS: Mapping[str, Callable[[Scope, Sequence[Row[Any]]], list[Any]]] = {
     OUTPUT_MESSAGE.set_name: outbox.message_nouns,
     AUDIT.set_name: audit.nouns,
 }
-
-
-def unindexed(key: Sql) -> Sql:
-    """A sort key that SQLite sorts by: it would rather walk all rows in the order of an index of ids than
-    look up the few that a filter names and sort those.
-    """
-    return UnaryExpression(key, operator=operators.custom_op("+"), type_=key.type)
 
 
 def _false() -> Sql:
@@ -312,7 +309,10 @@ class _Compiler:
         return func.substr(key, 1, tree.SORTED_TEXT, type_=Text()) if node.kind is Type.STRING else key
 
     def literal(self, node: tree.Literal) -> Sql:
-        return literal(node.value, _SQL_TYPES.get(node.kind, _INTEGER))
+        if node.value is None:
+            return _NULL  # bound, it would need a type
+        bound = literal(node.value, _SQL_TYPES.get(node.kind, _INTEGER))
+        return ByCodePoint(bound) if node.kind is Type.STRING else bound
 
     def member(self, node: tree.Member) -> Sql:
         return self.column(node.variable, node.steps, node.described.stored)
@@ -354,6 +354,12 @@ class _Compiler:
     def compare(self, node: tree.Compare) -> Sql:
         left, right = self.operand(node.left), self.operand(node.right)
         empty = [tree.nullable(side) for side in (node.left, node.right)]
+        if {node.left.kind, node.right.kind} == {Type.INT64, Type.DOUBLE}:
+            if node.operator is Comparison.NE:
+                return not_(self.operand(replace(node, operator=Comparison.EQ)))
+            turned = node.left.kind is Type.DOUBLE
+            sides = (_ZERO, Compared(right, left)) if turned else (Compared(left, right), _ZERO)
+            return _ordered(node.operator, left, right, sides, empty)
         if node.operator in (Comparison.EQ, Comparison.NE):
             if not any(empty):
                 return _COMPARE[node.operator](left, right)
@@ -362,18 +368,15 @@ class _Compiler:
         enum = node.left.enum or node.right.enum
         if enum is not None:
             left, right = _rank(enum, left), _rank(enum, right)
-        plain = _COMPARE[node.operator](left, right)
-        if not any(empty):
-            return plain
-        both = node.operator in (Comparison.GE, Comparison.LE) and all(empty)
-        return func.coalesce(plain, and_(left.is_(None), right.is_(None)) if both else _false())
+        return _ordered(node.operator, left, right, (left, right), empty)
 
     def within(self, node: tree.In) -> Sql:
         given = [value.value for value in node.values if isinstance(value, tree.Literal)]
-        values = [value for value in given if value is not None]
+        alike = _AS.get(node.operand.kind)
+        values = [value for value in (given if alike is None else map(alike, given)) if value is not None]
         operand = self.operand(node.operand)
         one_of = operand.in_(values) if values else _false()
-        if len(values) < len(given):
+        if None in given:
             one_of = or_(operand.is_(None), one_of)
         return func.coalesce(one_of, _false()) if tree.nullable(node.operand) else one_of
 
@@ -442,21 +445,48 @@ def _rank(enum: type[StrEnum], value: Sql) -> Sql:
     return case({str(item): number for number, item in enumerate(enum)}, value=value)
 
 
+def _ordered(by: Comparison, left: Sql, right: Sql, sides: tuple[Sql, Sql], empty: Sequence[bool]) -> Sql:
+    """A comparison that is never null: of two nulls it is true where it may be of two that are level."""
+    plain = _COMPARE[by](*sides)
+    if not any(empty):
+        return plain
+    both = all(empty) and by in (Comparison.EQ, Comparison.GE, Comparison.LE)
+    return func.coalesce(plain, and_(left.is_(None), right.is_(None)) if both else _false())
+
+
+def _whole(value: Value) -> Value:
+    """The integer that is as much as a number; None where there is none."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and -(2**63) <= value < 2**63 else None
+    return value
+
+
+def _double(value: Value) -> Value:
+    """The double that is as much as a number; None where there is none."""
+    if isinstance(value, int):
+        return float(value) if float(value) == value else None
+    return value
+
+
+_AS: Mapping[Type, Callable[[Value], Value]] = {Type.INT64: _whole, Type.DOUBLE: _double}
+"""Numbers of a list as those that are looked for in it, for databases that would round one of the two."""
+
+
 def _starts(text: Sql, part: Sql) -> Sql:
     return func.substr(text, 1, func.length(part), type_=Text()) == part
 
 
 def _ends(text: Sql, part: Sql) -> Sql:
-    start = func.length(text, type_=_INTEGER) - func.length(part, type_=_INTEGER)
+    start = func.length(text, type_=Integer()) - func.length(part, type_=Integer())
     return and_(start >= 0, func.substr(text, start + 1, type_=Text()) == part)
 
 
 _NATIVE: Mapping[str, Callable[..., Sql]] = {
-    "contains": lambda text, part: func.instr(text, part, type_=_INTEGER) > 0,
+    "contains": lambda text, part: Position(text, part) > 0,
     "startswith": _starts,
     "endswith": _ends,
     "length": lambda text: func.length(text, type_=_INTEGER),
-    "indexof": lambda text, part: func.instr(text, part, type_=_INTEGER) - 1,
+    "indexof": lambda text, part: Position(text, part) - 1,
     "concat": lambda left, right: left.concat(right),
 }
-"""Functions that SQLite has with the same meaning, characters being code points in both."""
+"""Functions that databases have with the same meaning, characters being code points in all of them."""

@@ -21,7 +21,8 @@ from indicia.identity import lower
 from indicia.model import Alert, AlertStatus, Detection, IndicatorType, Severity, Suppression
 from indicia.odata.entities import ALERT
 from indicia.store import alerts as recorded
-from indicia.store import audit, casework, queries, rows, suppressions
+from indicia.store import audit, casework, rows, suppressions
+from indicia.store.dialect import Position, Unindexed
 from indicia.store.parts import Part
 from indicia.store.scope import Scope, among
 from indicia.store.tables import alert_values, alerts, detections, event_texts, snapshots
@@ -274,7 +275,7 @@ def _walk(scope: Scope, wanted: _Narrowed, sort: Sort, after: Place | None, limi
     if wanted.nothing:
         return []
     # The few that a filter names are sorted; else SQLite would walk all alerts in order to look for them.
-    key, number = (queries.unindexed(one) if wanted.few else one for one in (_KEYS[sort], alerts.c.id))
+    key, number = (Unindexed(one) if wanted.few else one for one in (_KEYS[sort], alerts.c.id))
     query = scope.select(alerts, alerts.c.id).where(*wanted.conditions).limit(limit)
     query = query.order_by(number.desc() if sort is Sort.NEWEST else key.desc(), number.desc())
     if after is None:
@@ -400,8 +401,8 @@ def _holding_value(scope: Scope, keys: Sequence[int]) -> _Pointed:
 
 def _holding_text(scope: Scope, part: str) -> _Pointed:
     """In whose machine or title a text stands; titles are those of the snapshots, which are few."""
-    of_machine = func.instr(alerts.c.machine, part) > 0
-    of_title = _of_snapshots(scope, func.instr(func.lower(snapshots.c.title), part) > 0)
+    of_machine = Position(alerts.c.machine, part) > 0
+    of_title = _of_snapshots(scope, Position(func.lower(snapshots.c.title), part) > 0)
     lookups = [*_plain(scope, of_machine).lookups, *_plain(scope, of_title).lookups]
     return _Pointed(or_(of_machine, of_title), lookups)
 
