@@ -276,19 +276,23 @@ def _walk(scope: Scope, wanted: _Narrowed, sort: Sort, after: Place | None, limi
         return []
     # The few that a filter names are sorted; else SQLite would walk all alerts in order to look for them.
     key, number = (Unindexed(one) if wanted.few else one for one in (_KEYS[sort], alerts.c.id))
-    query = scope.select(alerts, alerts.c.id).where(*wanted.conditions).limit(limit)
-    query = query.order_by(number.desc() if sort is Sort.NEWEST else key.desc(), number.desc())
-    if after is None:
-        return _numbers(scope, query)
+    query = scope.select(alerts, alerts.c.id).where(*wanted.conditions)
     if sort is Sort.NEWEST:
-        return _numbers(scope, query.where(number < after[1]))
-    if after[0] is None:
-        return _numbers(scope, query.where(key.is_(None), number < after[1]))
-    # Not one condition with `or`: by `<=` alone the index is entered where the page begins.
-    behind = query.where(key <= after[0], or_(key < after[0], number < after[1]))
-    found = _numbers(scope, behind)
-    if len(found) < limit and sort is Sort.LAST_SEEN:
-        found += _numbers(scope, query.where(key.is_(None)).limit(limit - len(found)))
+        query = query if after is None else query.where(number < after[1])
+        return _numbers(scope, query.order_by(number.desc()).limit(limit))
+    query, found = query.order_by(key.desc(), number.desc()), []
+    if after is None or after[0] is not None:
+        behind: list[Sql] = [key.is_not(None)] if sort is Sort.LAST_SEEN else []
+        if after is not None:
+            # Not one condition with `or`: by `<=` alone the index is entered where the page begins.
+            behind = [key <= after[0], or_(key < after[0], number < after[1])]
+        found = _numbers(scope, query.where(*behind).limit(limit))
+    if sort is Sort.LAST_SEEN and len(found) < limit:
+        # By themselves, because databases do not agree where in an index they are.
+        untimed: list[Sql] = [key.is_(None)]
+        if after is not None and after[0] is None:
+            untimed.append(number < after[1])
+        found += _numbers(scope, query.where(*untimed).limit(limit - len(found)))
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import Integer, func, literal_column
 
 from indicia.model import Alert, Detection, Severity
 from indicia.store import rows
@@ -59,7 +59,8 @@ def note(
 
 def since(scope: Scope, begin: datetime, hours: int) -> list[Tally]:
     """What was recorded since the hour of a time, by spans of so many hours since 1970, oldest first."""
-    span = (tallies.c.hour // hours).label("span")
+    # As a number, not bound: two that are bound are not seen to be one.
+    span = (tallies.c.hour // literal_column(str(int(hours)), Integer())).label("span")
     sums = (func.sum(tallies.c[name]).label(name) for name in ("alerts", "detections", "silent"))
     query = scope.select(tallies, span, tallies.c.severity, *sums)
     query = query.where(tallies.c.hour >= hour_of(begin)).group_by(span, tallies.c.severity)
