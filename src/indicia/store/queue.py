@@ -317,7 +317,8 @@ def _narrowed(scope: Scope, wanted: AlertFilter) -> _Narrowed:
     conditions, some = _cheap(wanted), False
     if opened := _opened(wanted):
         # Numbers grow with the time of opening, so that a walk need not pass over what is before or after.
-        query = scope.select(alerts, func.min(alerts.c.id).label("low"), func.max(alerts.c.id).label("high"))
+        number = Unindexed(alerts.c.id)
+        query = scope.select(alerts, func.min(number).label("low"), func.max(number).label("high"))
         row = scope.row(query.where(*opened))
         if row is None or row.low is None:
             return _Narrowed((), nothing=True)
@@ -406,7 +407,12 @@ def _holding_value(scope: Scope, keys: Sequence[int]) -> _Pointed:
 def _holding_text(scope: Scope, part: str) -> _Pointed:
     """In whose machine or title a text stands; titles are those of the snapshots, which are few."""
     of_machine = Position(alerts.c.machine, part) > 0
-    of_title = _of_snapshots(scope, Position(func.lower(snapshots.c.title), part) > 0)
+    titled = scope.select(snapshots, snapshots.c.id)
+    # Asked first: how many they are decides how their alerts are looked up.
+    of_title = among(
+        alerts.c.snapshot_id,
+        _numbers(scope, titled.where(Position(func.lower(snapshots.c.title), part) > 0)),
+    )
     lookups = [*_plain(scope, of_machine).lookups, *_plain(scope, of_title).lookups]
     return _Pointed(or_(of_machine, of_title), lookups)
 
