@@ -85,6 +85,14 @@ bench: $(VENV)/.ready-bench ## the figures of docs/figures.md, measured on this 
 	@failed=; for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file" || failed="$$failed $$file"; done; \
 		[ -z "$$failed" ] || { echo "missed a goal or failed:$$failed"; exit 1; }
 
+.PHONY: dist
+dist: setup ## sdist and wheel into dist: CPython 3.11 and later on this architecture, by this machine's C library
+	rm -rf build dist
+	$(BIN)/python -m build --outdir build/dist .
+	mkdir -p dist && mv build/dist/*.tar.gz dist/
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/dist/*.whl
+	@ls -l dist
+
 .PHONY: clean
 clean: ## remove what can be made again: .venv, caches, the demo's home
 	rm -rf $(VENV) .demo .screenshots build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
