@@ -9,6 +9,7 @@ import json
 import re
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +28,11 @@ from administered import (
     last,
 )
 from indicia.allow import AllowAction, AllowEntry, AllowKind, AllowList
+from indicia.auth.sealing import Seal
+from indicia.live import targets
 from indicia.messages import Delivery, Outcome, Output
 from indicia.model import Actor, AuditAction, Through
+from indicia.outputs.given import Given
 from indicia.store import Limit, Role, TenantStore, What, trail
 from indicia.web.portal import settings as pages
 from receivers import web
@@ -410,11 +414,12 @@ def test_retention_is_previewed_and_held(tenant: TenantStore, alex: Visiting) ->
 CHANGES = [page for page in pages.PAGES if page.method == "POST"]
 
 
-def furnished(tenant: TenantStore) -> dict[str, Any]:
+def furnished(tenant: TenantStore, home: Path) -> dict[str, Any]:
     """One of everything, and what paths call it."""
     client = tenant.add_application("app", ["Ti.Read"]).client_id
     number = tenant.add_secret(client, "hash", "abc").id
-    tenant.outbox.add(Output("one", "syslog", "syslog+tcp://x.example", sealed="x"), "x")
+    given = Given("syslog+tcp://x.example")
+    tenant.outbox.add(targets.sealed(Seal(home), tenant.uid, Output("one", "", ""), given), "x")
     one = tenant.allow_lists.put(AllowList("theirs"), [AllowEntry(AllowKind.HOSTNAME, "a.example")], "x")
     return {"client_id": client, "number": number, "name": "one", "id": one.id}
 
@@ -428,7 +433,7 @@ def test_nothing_of_another_tenant_is_seen_or_changed(
     service: Local, tenant: TenantStore, alex: Visiting
 ) -> None:
     theirs = service.store.tenant(service.store.add_tenant("theirs of settings").uid)
-    names = furnished(theirs)
+    names = furnished(theirs, alex.local.settings.home)
     before = (theirs.applications(), theirs.outbox.outputs(), theirs.allow_lists.all(), theirs.audit_log())
     for page in pages.PAGES:
         if "{" not in page.path:
@@ -448,7 +453,7 @@ def test_nothing_of_another_tenant_is_seen_or_changed(
 def test_only_administrators_with_a_form_of_ours_change_anything(
     service: Local, tenant: TenantStore, alex: Visiting
 ) -> None:
-    names = furnished(tenant)
+    names = furnished(tenant, service.settings.home)
     ann = visiting(service, tenant.uid, Role.ANALYST)
     before = tenant.audit_log()[-1].id
     for page in CHANGES:
@@ -464,7 +469,7 @@ def test_only_administrators_with_a_form_of_ours_change_anything(
 def test_every_deed_is_in_the_audit_log(tenant: TenantStore, alex: Visiting) -> None:
     """But a preview, a test, what is saved to a file, and what found nothing to do: these change nothing."""
     silent = re.compile(r"/(preview|test|details)$")
-    names = furnished(tenant)
+    names = furnished(tenant, alex.local.settings.home)
     names["number"] = tenant.access.application(names["client_id"]).secrets[0].id
     fields = {"days": "1", "roles": "Ti.Read", "text": "b.example", "sends": "Grown", "action": "Suppress"}
     fields |= {"days_Alerts": "77", "days_Detections": "77", "days_AuditLog": "77"}

@@ -23,6 +23,8 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("host", str, "address that `serve` listens on and that URLs name"),
     ("port", int, "port that `serve` listens on and that URLs name"),
     ("tls", bool, "serve HTTPS with the home's own CA"),
+    ("tls_certificate", str, "file of a certificate to show in place of the home's own, its chain behind it"),
+    ("tls_key", str, "file of its key"),
     ("workers", int, "processes that `serve` answers with"),
     ("matchers", int, "processes in which each worker has events matched; 0: in itself, beside its keys"),
     ("log", str, "log of `serve` on stderr: `text`, what goes wrong; `json`, each request, too"),
@@ -49,6 +51,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8443
     tls: bool = True
+    tls_certificate: str = ""
+    tls_key: str = ""
     workers: int = 1
     matchers: int = 1
     log: str = "text"

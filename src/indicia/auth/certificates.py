@@ -42,7 +42,8 @@ BACKDATE = timedelta(minutes=5)
 class Certificates:
     """Where the three files are that a server and its clients need."""
 
-    authority: Path
+    authority: Path | None
+    """None: clients trust who issued the certificate, as they trust others."""
     certificate: Path
     key: Path
     replaced: bool = False
@@ -74,13 +75,40 @@ def ensure_original(home: Path, *, now: datetime | None = None) -> Certificates:
     return _ensure(home / "tls" / "original", ORIGINAL, now or datetime.now(UTC))
 
 
+def given(certificate: str, key: str, *, now: datetime | None = None) -> Certificates:
+    """A certificate that somebody else issued, and its key, in files of ours to read but not to write.
+
+    Raises InputError where one of them cannot be read, they do not belong together, or it has expired.
+    """
+    if not (certificate and key):
+        raise InputError(
+            "needs the other one of tls_certificate and tls_key as well", place=certificate or key
+        )
+    try:
+        read = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+        private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"cannot be used: {error}; both must be PEM, the key without a passphrase",
+            place=f"{certificate}, {key}",
+        ) from None
+    if read.public_key() != private.public_key():
+        raise InputError(f"is not the certificate of the key in {key}", place=certificate)
+    if read.not_valid_after_utc <= (now or datetime.now(UTC)):
+        raise InputError(
+            f"expired on {read.not_valid_after_utc:%Y-%m-%d}; put a new one there", place=certificate
+        )
+    return Certificates(None, Path(certificate), Path(key))
+
+
 def _ensure(folder: Path, names: tuple[str, ...], now: datetime) -> Certificates:
-    found = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    own = folder / "ca.pem"
+    found = Certificates(own, folder / "server.pem", folder / "server.key")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _covers(found.authority, folder / "ca.key", names, now, constrained=True):
-            found = replace(found, replaced=found.authority.exists())
-            names = tuple(dict.fromkeys((*names, *_permitted(found.authority))))
+        if not _covers(own, folder / "ca.key", names, now, constrained=True):
+            found = replace(found, replaced=own.exists())
+            names = tuple(dict.fromkeys((*names, *_permitted(own))))
             _write_authority(folder, names, now)
             found.certificate.unlink(missing_ok=True)
         if not _covers(found.certificate, found.key, names, now, constrained=False):

@@ -1,7 +1,7 @@
 """Secrets that must be used again, sealed: AES-256-GCM by a key in a file of the home.
 
 Who has the store alone, as a backup of it, cannot read them; who has the home, can. The key is made when
-something is sealed first, mode 0600.
+something is sealed first, mode 0600; hosts that share a store need the same one (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ class Seal:
 
     def unseal(self, sealed: str, about: str) -> str:
         """The text again; StoreError where the key is absent or another one."""
-        raw = base64.b64decode(sealed)
         try:
+            raw = base64.b64decode(sealed)
             opened = AESGCM(self._key()).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], about.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise StoreError(
-                f"{self._path} is not the key that this was sealed with; restore it, or set the secret anew"
+                f"{self._path} is not the key that this was sealed with; bring that one from the home where"
+                " that was done, or from a backup, or set target and secret anew"
             ) from None
         return opened.decode()
 

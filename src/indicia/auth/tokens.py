@@ -105,7 +105,7 @@ class Issuer:
 
     def issuer(self, tenant: str, version: Version) -> str:
         """The `iss` of a tenant's tokens."""
-        return f"{self.base_url}/{tenant}/" + ("v2.0" if version == "2.0" else "")
+        return _issuer(self.base_url, tenant, version)
 
     def knows(self, resource: str) -> bool:
         """Whether tokens are issued for `resource`, with or without a slash at its end."""
@@ -160,7 +160,8 @@ class Issuer:
             raise Unauthorized(f"the access token does not hold: {type(error).__name__}") from None
         claims = decoded.claims
         grant = _grant(claims)
-        if claims.get("iss") != self.issuer(grant.tenant, grant.version):
+        # Another host on this store may call itself by another of the names, or did so an hour ago.
+        if claims.get("iss") not in [_issuer(base, grant.tenant, grant.version) for base in self.bases]:
             raise Unauthorized("the access token was issued by another service or for another tenant (iss)")
         if not self.knows(grant.resource):
             raise Unauthorized("the access token is for another resource (aud)")
@@ -174,6 +175,10 @@ class Issuer:
         if found is None:
             raise Unauthorized("the access token was signed with a key that this service does not have (kid)")
         return found.key
+
+
+def _issuer(base: str, tenant: str, version: Version) -> str:
+    return f"{base}/{tenant}/" + ("v2.0" if version == "2.0" else "")
 
 
 def _grant(claims: dict[str, Any]) -> Grant:

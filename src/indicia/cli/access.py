@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) -> dict[str, str]:
     """As `web.access.details`; the authority is made where no start has made it yet."""
-    from indicia.auth import certificates
     from indicia.web import access
 
-    if settings.tls:
-        certificates.ensure(settings.home, settings.host)
+    access.certified(settings)
     return access.details(settings, tenant_uid, client_id, secret)
 
 

@@ -107,7 +107,9 @@ def add(
     secret = _secret(secret_file) if secret_file else targets.secret_for(target)
     with session.tenant(tenant) as own:
         new = Output(name=name, kind="", target="", **_choices(own, given))
-        new = targets.sealed(Seal(session.home), own.uid, new, Given(target, options, secret))
+        seal = Seal(session.home)
+        targets.must_open(seal, own.uid, own.outbox.outputs())
+        new = targets.sealed(seal, own.uid, new, Given(target, options, secret))
         made = own.outbox.add(new, session.by)
     shown = "" if secret_file else secret
     result(

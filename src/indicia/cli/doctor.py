@@ -21,6 +21,7 @@ from indicia.cli.show import result, say, table
 
 if TYPE_CHECKING:
     from indicia.settings import Settings
+    from indicia.store import Store
 
 FAULT_FOUND = 1
 LEAST_DISK = 256 * 1024 * 1024
@@ -249,12 +250,16 @@ def _tenants(session: Session) -> Iterator[Finding]:
             own = store.tenant(name).counts()
             text = f"{own.definitions:,} definitions, {own.indicators:,} indicators, {own.alerts:,} alerts"
             yield Finding(f"tenant {name}", State.OK, text)
+        yield from _sealing(store, session.home)
 
 
 def _certificates(session: Session) -> Iterator[Finding]:
     settings = session.settings
     if not settings.tls:
         yield Finding("certificates", State.WARNING, "TLS is off by the setting `tls`")
+        return
+    if settings.tls_certificate or settings.tls_key:
+        yield _given(settings)
         return
     folder = settings.home / "tls"
     if not (folder / "server.pem").exists():
@@ -267,6 +272,37 @@ def _certificates(session: Session) -> Iterator[Finding]:
             yield Finding("certificates", State.FAULT, text)
     yield _certificate(folder / "ca.pem", "authority", ())
     yield _certificate(folder / "server.pem", "server", _names(settings))
+
+
+def _given(settings: Settings) -> Finding:
+    """A certificate that others issued; InputError with what is wrong with it."""
+    from cryptography import x509
+
+    from indicia.auth import certificates
+
+    shown = certificates.given(settings.tls_certificate, settings.tls_key)
+    until = x509.load_pem_x509_certificate(shown.certificate.read_bytes()).not_valid_after_utc
+    soon = until - datetime.now(UTC) < SOON
+    text = f"{shown.certificate}, by others, valid until {until:%Y-%m-%d}"
+    text += "; put its successor there and restart the service" if soon else ""
+    return Finding("certificate of the server", State.WARNING if soon else State.OK, text)
+
+
+def _sealing(store: Store, home: Path) -> Iterator[Finding]:
+    """Whether the key of this home is the one that outputs of the store were sealed with."""
+    from indicia.auth.sealing import Seal
+    from indicia.errors import StoreError
+    from indicia.live import targets
+
+    sending = store.sending()
+    try:
+        for tenant in sending:
+            targets.must_open(Seal(home), tenant.uid, tenant.outbox.outputs())
+    except StoreError as error:
+        yield Finding("outputs", State.FAULT, error.message)
+    else:
+        if sending:
+            yield Finding("outputs", State.OK, "the key of this home opens what the store has sealed")
 
 
 def _names(settings: Settings) -> tuple[str, ...]:

@@ -80,13 +80,16 @@ def command(
 
 
 def _own(settings: Settings, host: str) -> tuple[Path, Path]:
-    """The home's certificate and key; InputError for a host that they are not for.
+    """The service's certificate and key; InputError for a host that the home's own are not for.
 
     They are for the names of the home's service and stay so, or its clients would be cut off.
     """
     from indicia.auth import certificates
     from indicia.errors import InputError
 
+    if settings.tls_certificate:
+        shown = certificates.given(settings.tls_certificate, settings.tls_key)
+        return shown.certificate, shown.key
     names = certificates.names_of(settings.host)
     if not set(certificates.names_of(host)) <= set(names):
         raise InputError(

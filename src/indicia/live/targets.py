@@ -86,6 +86,15 @@ def given(seal: Seal, tenant_uid: str, output: Output) -> Given:
     return Given(whole["target"], output.options, whole["secret"])
 
 
+def must_open(seal: Seal, tenant_uid: str, those: Iterable[Output]) -> None:
+    """Raise StoreError where the key of the home is not the one that those outputs were sealed with.
+
+    Asked before another is sealed: of several hosts on one store each could come to have a key of its own.
+    """
+    for output in those:
+        given(seal, tenant_uid, output)
+
+
 def opened(seal: Seal, tenant_uid: str, output: Output) -> outputs.Receiver:
     """The receiver of an output. StoreError, InvalidValue."""
     return outputs.opened(output.kind, given(seal, tenant_uid, output))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from indicia.auth import assertions, certificates, secrets
+from indicia.auth.certificates import Certificates
 from indicia.auth.tokens import RESOURCES
 from indicia.errors import InputError
 from indicia.settings import Settings
@@ -18,7 +19,7 @@ RESOURCE = RESOURCES[0]
 def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) -> dict[str, str]:
     """The access of an application, in the words that client libraries use."""
     authority = authority_of(settings)
-    login = f"{settings.base_url}/{tenant_uid}/oauth2"
+    login = f"{settings.portal_url}/{tenant_uid}/oauth2"
     return {
         "tenant_id": tenant_uid,
         "client_id": client_id,
@@ -26,14 +27,29 @@ def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) ->
         "authorization_url": f"{login}/token",
         "token_url_v2": f"{login}/v2.0/token",
         "resource": RESOURCE,
-        "api_url": f"{settings.base_url}/V1.0",
+        "api_url": f"{settings.portal_url}/V1.0",
         "ca_file": os.fspath(authority) if authority else "",
     }
 
 
+def certified(settings: Settings) -> Certificates | None:
+    """The service's certificates: those it was given, else its own, made where there are none.
+
+    None without TLS. Raises InputError with what is wrong with a file.
+    """
+    if not settings.tls:
+        return None
+    if settings.tls_certificate or settings.tls_key:
+        return certificates.given(settings.tls_certificate, settings.tls_key)
+    return certificates.ensure(settings.home, settings.host)
+
+
 def authority_of(settings: Settings) -> Path | None:
-    """The file with the authority that clients trust, made by the first start; None without TLS."""
-    return certificates.authority(settings.home) if settings.tls else None
+    """The file with the home's own authority, made by the first start.
+
+    None where clients have no use for it: without TLS, and with a certificate that others issued.
+    """
+    return certificates.authority(settings.home) if settings.tls and not settings.tls_certificate else None
 
 
 def register(tenant: TenantStore, client_id: str, content: bytes, place: str) -> Certificate:

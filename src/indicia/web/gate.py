@@ -49,8 +49,12 @@ def issuer_of(settings: Settings, store: Store) -> Issuer:
         held = [key for key in store.signing_keys() if key.retired_at is None or now < key.retired_at + kept]
         return [_parsed(parsed, key, now) for key in held]
 
+    # By the public URL, so that hosts behind one balancer issue what each of them accepts.
     return Issuer(
-        settings.base_url, keys.KeyRing(load), aliases=_aliases(settings), seconds=settings.token_seconds
+        settings.portal_url,
+        keys.KeyRing(load),
+        aliases=[settings.base_url, *_aliases(settings)],
+        seconds=settings.token_seconds,
     )
 
 
@@ -77,7 +81,7 @@ def external_issuers(settings: Settings) -> list[ExternalIssuer]:
     for position, table in enumerate(settings.issuers):
         place = f"{settings.home / 'config.toml'}: issuers[{position}]"
         trust = external.parse(table, place)
-        if f"{trust.issuer}/".startswith(f"{settings.base_url}/"):
+        if f"{trust.issuer}/".startswith((f"{settings.base_url}/", f"{settings.portal_url}/")):
             raise InputError("is this service itself", place=f"{place}.issuer")
         if trust.issuer in {other.trust.issuer for other in found}:
             raise InputError("is there twice", place=f"{place}.issuer")

@@ -25,7 +25,7 @@ from indicia.live.scans import Scans
 from indicia.model import Actor
 from indicia.settings import Settings
 from indicia.store import Store
-from indicia.web import app
+from indicia.web import access, app
 from indicia.web.crew import Crew
 
 BACKLOG = 1024
@@ -197,8 +197,8 @@ class _Server(uvicorn.Server):
 
 
 def certify(settings: Settings, warn: Callable[[str], None] = _nobody) -> Certificates | None:
-    """The service's certificates, made where there are none; None without TLS."""
-    found = certificates.ensure(settings.home, settings.host) if settings.tls else None
+    """`access.certified`; who runs the service is told of a new authority."""
+    found = access.certified(settings)
     if found is not None and found.replaced:
         warn(
             f"The certificate authority was made anew, because the old one may not vouch for {settings.host} "

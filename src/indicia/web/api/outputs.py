@@ -28,6 +28,7 @@ def create(call: Call) -> Answer:
     secret = own or targets.secret_for(target)
     new = Output(name=given["name"], kind="", target="", **_choices(call, given))
     targets.must_be_remote(target, wanted)
+    targets.must_open(call.seal, call.tenant.uid, call.tenant.outbox.outputs())
     new = targets.sealed(call.seal, call.tenant.uid, new, Given(target, wanted, secret))
     made = call.tenant.outbox.add(new, call.by)
     told = {odata.MADE: secret} if secret and not own else {}

@@ -129,7 +129,9 @@ def create(visit: Visit) -> Response:
         made_secret = "" if given.secret else targets.secret_for(given.target)
         new = Output(name=form.one("name").strip(), kind="", target="", **_choices(visit))
         whole = Target(given.target, given.options, given.secret or made_secret)
-        sealed = targets.sealed(Seal(visit.settings.home), visit.tenant.uid, new, whole)
+        seal = Seal(visit.settings.home)
+        targets.must_open(seal, visit.tenant.uid, visit.tenant.outbox.outputs())
+        sealed = targets.sealed(seal, visit.tenant.uid, new, whole)
         made = visit.tenant.outbox.add(sealed, visit.person.name)
     except InvalidValue as fault:
         return the_list(visit, fault)

@@ -57,7 +57,9 @@ def authority(visit: Visit) -> Response:
     """GET /portal/settings/threat-intel/ca.pem: whom clients are to trust."""
     file = access.authority_of(visit.settings)
     if file is None or not file.is_file():
-        return visit.go(INTEL, "The service has no authority of its own, because it runs without TLS.")
+        return visit.go(
+            INTEL, "The service has no authority of its own: it shows a certificate of another one, or none."
+        )
     return applications.attachment(file.read_bytes(), "ca.pem", "application/x-pem-file")
 
 
