@@ -44,9 +44,11 @@ if ((${#missing[@]})); then
     [ "$stop" = no ] || exit 1
 fi
 # Each by itself: a system that has no package of one may have the other.
-for need in chromium faketime; do
-    if [ "$group" != dev ] || command -v "$need" >/dev/null; then continue; fi
-    say "there is no $need; tests that need it (pages in a browser, steps of the clock) are skipped"
+for need in chromium faketime systemd; do
+    shown=$need
+    [ "$need" != systemd ] || shown=systemd-analyze
+    if [ "$group" != dev ] || command -v "$shown" >/dev/null; then continue; fi
+    say "there is no $need; tests that need it (pages in a browser, steps of the clock, units) are skipped"
     line="apt-get update -qq && apt-get install -qq -y --no-install-recommends $need"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "$line"

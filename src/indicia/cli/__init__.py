@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "clients": ("indicia.cli.clients:group", "Applications that use the API, and their secrets."),
     "keys": ("indicia.cli.keys:group", "Keys that sign access tokens: list, rotate."),
-    "store": ("indicia.cli.store:group", "The store as a whole: backups, moving it to another database."),
+    "store": ("indicia.cli.store:group", "The store as a whole: backups, moving it, its tables."),
     "doctor": ("indicia.cli.doctor:command", "Say what works on this machine and what is missing."),
     "completion": ("indicia.cli.completion:command", "Print the completion script of a shell."),
 }

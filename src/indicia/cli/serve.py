@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -74,6 +77,7 @@ def command(session: Session, /, insecure: bool, allow_slow: bool, json_asked: b
         )
 
     def announce(line: str) -> None:
+        _tell_systemd()
         click.echo(as_json({"ready": True, "url": settings.base_url}, indent=None) if json_asked else line)
         admin.offer(session, settings)
 
@@ -83,6 +87,15 @@ def command(session: Session, /, insecure: bool, allow_slow: bool, json_asked: b
         return
     with session.store() as store:
         serve.run(settings, store, announce, say)
+
+
+def _tell_systemd() -> None:
+    """That the service is ready, where a unit of Type=notify started it (sd_notify(3))."""
+    place = os.environ.pop("NOTIFY_SOCKET", "")
+    if place:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, suppress(OSError):
+            told.connect(f"\0{place[1:]}" if place.startswith("@") else place)
+            told.send(b"READY=1")
 
 
 def _settings(settings: Settings, *, no_tls: bool, original_hosts: bool, **given: Any) -> Settings:

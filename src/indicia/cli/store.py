@@ -21,7 +21,7 @@ folder_argument = click.argument("folder", type=click.Path(file_okay=False, path
 
 @click.group()
 def group() -> None:
-    """The store as a whole: backups, and moving it to another database."""
+    """The store as a whole: backups, moving it to another database, its tables."""
 
 
 @group.command()
@@ -72,6 +72,26 @@ def copy(session: Session, source: str, target: str, json_asked: bool) -> None:
     with Store.open(_url(source), create=False) as store, rows("copy") as tell:
         found = store.copy_to(_url(target), tell)
     _done("Copied and compared:", found, json_asked=json_asked)
+
+
+@group.command()
+@json_option
+@pass_session
+def migrate(session: Session, json_asked: bool) -> None:
+    """Bring the tables of the store up to date, as every other command does that opens it.
+
+    For upgrades in which that is a step of its own: what goes wrong is seen before a service is stopped.
+    Services of the version before go on meanwhile.
+    """
+    from indicia.store import migrate as migrations
+
+    with session.store():
+        pass
+    result(
+        {"tables": migrations.HEAD},
+        json_asked=json_asked,
+        text=lambda: click.echo(f"The tables are at {migrations.HEAD}."),
+    )
 
 
 def _url(given: str) -> str:
