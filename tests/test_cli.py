@@ -571,8 +571,13 @@ def test_doctor_sees_certificates_at_their_end(shell: Shell) -> None:
 
 
 def test_doctor_leaves_an_old_store_alone(shell: Shell) -> None:
-    for version, state, code in (("9999", "fault", 1), (migrate.VERSIONS[0], "warning", 0)):
+    for version, since, state, code in (
+        ("9999", "9998", "fault", 1),
+        ("9999", migrate.SINCE, "warning", 0),
+        (migrate.VERSIONS[0], migrate.SINCE, "warning", 0),
+    ):
         with closing(sqlite3.connect(shell.home / "indicia.db", isolation_level=None)) as raw:
             raw.execute("UPDATE alembic_version SET version_num = ?", (version,))
+            raw.execute("UPDATE compatible SET since = ?", (since,))
             assert states(shell("doctor", "--json", code=code))["store"] == state
             assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (version,)

@@ -17,7 +17,7 @@ import pytest
 
 from indicia.errors import NotFound, QuotaExceeded, StoreError
 from indicia.model import AlertDefinition, Indicator, Quotas
-from indicia.store import Counts, Store, TenantStore
+from indicia.store import Counts, Store, TenantStore, migrate
 from stored import CONTAINS, add, everything, indicator, opened, sound, url
 
 pytestmark = pytest.mark.full
@@ -310,10 +310,24 @@ def test_a_store_of_a_newer_version_is_left_alone(file: Path) -> None:
     Store.open(url(file)).close()
     with closing(sqlite3.connect(file)) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        raw.execute("UPDATE compatible SET since = '9998'")
         raw.commit()
     before = everything(file)
     assert "made by a newer Indicia (its tables are 9999" in advice(file)
     assert everything(file) == before
+
+
+def test_a_store_of_a_newer_version_that_says_so_is_used_as_it_is(file: Path) -> None:
+    """As by a roll-back, or by a host that is upgraded last."""
+    Store.open(url(file)).close()
+    with closing(sqlite3.connect(file)) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        raw.commit()
+    with opened(file) as tenant:
+        add(tenant)
+    with closing(sqlite3.connect(file)) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+        assert raw.execute("SELECT since FROM compatible").fetchall() == [(migrate.SINCE,)]
 
 
 def test_a_database_of_another_program_is_left_alone(file: Path) -> None:

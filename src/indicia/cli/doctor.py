@@ -22,6 +22,7 @@ from indicia.cli.show import result, say, table
 if TYPE_CHECKING:
     from indicia.settings import Settings
     from indicia.store import Store
+    from indicia.store.inspection import Inspected
 
 FAULT_FOUND = 1
 LEAST_DISK = 256 * 1024 * 1024
@@ -208,7 +209,7 @@ def _server(session: Session) -> Iterator[Finding]:
     if found.version is None:
         yield Finding("store", State.MISSING, f"{said}; `indicia init --save FILE` makes them")
     else:
-        yield from _version(session, found.version, said)
+        yield from _version(session, found, said)
 
 
 def _file(session: Session) -> Iterator[Finding]:
@@ -223,18 +224,23 @@ def _file(session: Session) -> Iterator[Finding]:
             yield Finding("store", State.FAULT, f"{part} can be read by others; chmod 600 {part}")
     found = inspection.inspect(path)
     size = f"{path.stat().st_size / 1e6:,.1f} MB, journal {found.journal}, tables {found.version}"
-    yield from _version(session, found.version, size)
+    yield from _version(session, found, size)
 
 
-def _version(session: Session, version: str | None, said: str) -> Iterator[Finding]:
+def _version(session: Session, found: Inspected, said: str) -> Iterator[Finding]:
     """Whether this Indicia knows tables of that version, and what is in them."""
     from indicia.store import migrate
 
-    if version == migrate.HEAD:
+    if found.version == migrate.HEAD:
         yield Finding("store", State.OK, said)
         yield from _tenants(session)
-    elif version is None or version in migrate.VERSIONS:
+    elif found.version is None or found.version in migrate.VERSIONS:
         yield Finding("store", State.WARNING, f"{said}; its next use brings the tables to {migrate.HEAD}")
+    elif migrate.reaches_back(found.since):
+        yield Finding(
+            "store", State.WARNING, f"{said}: made by a newer Indicia, which this one may go on with"
+        )
+        yield from _tenants(session)
     else:
         yield Finding(
             "store", State.FAULT, f"{said}: made by a newer Indicia, this one knows up to {migrate.HEAD}"

@@ -25,6 +25,8 @@ class Inspected:
     """Of its tables, as `migrate.VERSIONS` has them; None where it holds none."""
     journal: str
     """`wal` for every store that was opened once; of a server, its version."""
+    since: str | None = None
+    """Code of which version on may use its tables; None where they do not say so."""
 
 
 def sqlite_version() -> str:
@@ -48,7 +50,8 @@ def inspect(path: Path) -> Inspected:
             if "alembic_version" not in tables:
                 raise StoreError("it is a database of another program; name another home")
             row = raw.execute("SELECT version_num FROM alembic_version").fetchone()
-            return Inspected(str(row[0]) if row else None, journal)
+            since = raw.execute("SELECT since FROM compatible").fetchone() if "compatible" in tables else None
+            return Inspected(str(row[0]) if row else None, journal, since and str(since[0]))
     except sqlite3.Error as error:
         raise StoreError(f"it cannot be read as a store: {error}") from None
 
@@ -63,7 +66,9 @@ def inspect_server(url: str) -> tuple[str, Inspected]:
         if "alembic_version" not in found:
             raise StoreError(f"{database.name} is a database of another program; name another one")
         version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        return database.name, Inspected(None if version is None else str(version), server)
+        asked = "SELECT since FROM compatible"
+        since = connection.exec_driver_sql(asked).scalar() if "compatible" in found else None
+        return database.name, Inspected(None if version is None else str(version), server, since)
 
 
 def writable(home: Path) -> bool:

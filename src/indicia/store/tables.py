@@ -54,6 +54,10 @@ __all__ = [
     "tallies",
 ]
 
+compatible = Table(  # one row: code of which version on may use these tables
+    "compatible", METADATA, Column("since", word(32), nullable=False, primary_key=True)
+)
+
 tenants = Table(
     "tenants",
     METADATA,
