@@ -1,4 +1,4 @@
-"""A rolling upgrade: the version before serves while its store is migrated and the next one starts beside it."""
+"""A rolling upgrade: the version before serves while its store is migrated and the next one starts."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def serving(home: Path, source: Path) -> Iterator[Process]:
 
 @dataclass
 class Load:
-    """Clients of services that come and go: one writes definitions, one sends events, each until it is told."""
+    """Clients of services that come and go: one writes definitions, one sends events, one reads."""
 
     access: Access
     places: list[Process]

@@ -1,8 +1,8 @@
 """Which version the tables are, and bringing older ones up to date.
 
 Hosts are upgraded one after the other, so processes of the version before go on over tables that are newer
-than they know: until the next release a migration only adds, and what it adds has a default or may be NULL. The
-store says how far that reaches back (`compatible`), so that a roll-back may open it again, too.
+than they know: until the next release a migration only adds, and what it adds has a default or may be NULL.
+The store says how far that reaches back (`compatible`), so that a roll-back may open it again, too.
 
 Alembic is slow to import and is needed only when something is to be done, so the version is read here and
 compared with VERSIONS; a test holds that list against the migrations themselves.

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    String,
     Table,
     UniqueConstraint,
 )
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 compatible = Table(  # one row: code of which version on may use these tables
-    "compatible", METADATA, Column("since", word(32), nullable=False, primary_key=True)
+    "compatible", METADATA, Column("since", String(32), nullable=False, primary_key=True)
 )
 
 tenants = Table(
