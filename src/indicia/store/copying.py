@@ -25,12 +25,12 @@ from indicia.store import migrate
 from indicia.store.engine import Database
 from indicia.store.notes import DROPPED
 from indicia.store.scope import copy_rows
-from indicia.store.tables import METADATA, changes, counters, links, sessions
+from indicia.store.tables import METADATA, changes, compatible, counters, links, sessions
 
 BATCH = 10_000
 """Rows of one transaction."""
-TABLES = tuple(METADATA.sorted_tables)
-"""Each behind those that it refers to."""
+TABLES = tuple(table for table in METADATA.sorted_tables if table is not compatible)
+"""What holds something of the store's own, each behind those that it refers to."""
 
 Tell = Callable[[str, int, int], None]
 """Hears the table, how many of its rows are done, and how many it has."""
