@@ -5,6 +5,7 @@ By Sail (no Java) and Spark where they are installed, which `make test-spark` do
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import os
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-from formats import ADDRESS, DOMAIN, ROWS, SHA256, index_file, indicators, table
+from formats import ADDRESS, DOMAIN, ROWS, SHA256, files, index_file, indicators, table
 from indicia import Index, scale
 from indicia.errors import InputError, InvalidValue, MalformedFile, MissingExtra
 from indicia.feeds import read
@@ -30,6 +31,7 @@ from indicia.match import compiler
 from indicia.model import Detection, IndicatorType
 from indicia.scale import detections
 from indicia.scale.worker import LISTED, Task, run
+from indicia.telemetry import Malformed
 from shell import Shell, make
 from stored import add, indicator
 
@@ -416,6 +418,37 @@ def test_columns_of_many_types_give_what_a_local_scan_gives(engine: Any, tmp_pat
     assert len(wanted) > 600
 
 
+def test_files_give_what_a_local_scan_gives(engine: Any, tmp_path: Path) -> None:
+    index = index_file(tmp_path)
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    for name, content in files():
+        (lake / name).write_bytes(content)
+    pq.write_table(generated(20_000), lake / "generated.parquet", row_group_size=3000)
+    (lake / "bad.json").write_bytes(b"\n".join([*LINES, *(line for line, _ in BAD)]))
+    (lake / "cut.json.gz").write_bytes(gzip.compress(b"\n".join(LINES * 9))[:-20])
+    heard: list[Malformed] = []
+    with Index.open(index) as local:
+        wanted = {(one.id, one.raises) for one in local.scan(lake, malformed=heard.append)}
+    found = scale.once(scale.scan(engine, index, [str(lake)], size=20_000))
+    rows = collected(found)
+    assert {(row["id"], row["raises"]) for row in rows if row["id"]} == wanted
+    bad = [row for row in rows if row["kind"] == "malformed"]
+    assert sum(row["count"] for row in bad) == len(heard)
+    assert {(row["source"], row["reason"]) for row in bad} == {
+        (one.source, one.reason[:200]) for one in heard
+    }
+    pieces = scale.files._pieces(engine, [str(lake)], 20_000)
+    assert pieces.count() > len(list(lake.iterdir()))
+    with pytest.raises(Exception, match="no such file"):
+        scale.scan(engine, index, [str(lake / "missing")])
+    with pytest.raises(InputError, match="workers can open"):
+        scale.scan(engine, index, ["s3://lake"])
+    shutil.rmtree(lake)
+    with pytest.raises(Exception, match=r"is not there \(any more\) on a worker"):
+        found.collect()
+
+
 def test_bad_rows_end_no_job(engine: Any, tmp_path: Path) -> None:
     index = index_file(tmp_path)
     texts = [*LINES, *(line for line, _ in BAD if b"\0" not in line)]
@@ -468,8 +501,10 @@ def test_what_cannot_be_asked(engine: Any, tmp_path: Path) -> None:
 
 def test_a_job_looks_through_what_lies_there(engine: Any, cli: Shell, lake: Path) -> None:
     name = str(lake / "dns 1+2.json")
-    for form in scale.jobs.OUTPUTS:
-        given = scale.Input([str(lake)], "ndjson", name=name)
+    for form, given in (
+        ("parquet", scale.Input([str(lake)], "files")),
+        ("ndjson", scale.Input([str(lake)], "ndjson", name=name)),
+    ):
         output = scale.Output(str(cli.folder / form), form)
         assert scale.retro(engine, "feed.idx", given, output) == scale.Retro(16, 0, 0)
         with pytest.raises(Exception, match=r"(?i)exist"):

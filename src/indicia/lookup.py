@@ -94,12 +94,15 @@ class Index:
         """
         return self._rows(telemetry.of_lines, lines, Source(name), schema, malformed)
 
+    def plan(self, schema: str | None = None) -> scanning.Plan:
+        """What `scanning.scan` asks for, for programs that cut and spread files themselves."""
+        return scanning.Plan(self._engine, schema, self._compiled.tenant)
+
     def _sources(
         self, sources: Sequence[Source], schema: str | None, workers: int, malformed: Hears | None
     ) -> Iterator[Detection]:
         pieces = [piece for source in sources for piece in telemetry.pieces(source)]
-        plan = scanning.Plan(self._engine, schema, self._compiled.tenant)
-        with closing(scanning.scan(pieces, plan, workers)) as batches:
+        with closing(scanning.scan(pieces, self.plan(schema), workers)) as batches:
             yield from once(_given(batches, malformed))
 
     def _rows(

@@ -45,10 +45,11 @@ def _job_options(command: Command) -> Command:
         ),
         click.option(
             "--form",
-            type=click.Choice(["parquet", "ndjson", "delta"]),
+            type=click.Choice(["parquet", "ndjson", "delta", "files"]),
             default="parquet",
             show_default=True,
-            help="Of the input; delta needs Delta's connector in the session.",
+            help="Of the input; delta needs Delta's connector in the session. files: of any form that a scan "
+            "reads, opened by the workers themselves, which is fastest; at paths that every worker sees.",
         ),
         click.option("--schema", metavar="S", help="Schema of all events.  [default: each is recognised]"),
         click.option(

@@ -3,6 +3,7 @@
     from indicia import scale
 
     found = scale.detect(spark.read.parquet("/lake/dns"), "/lake/feed.idx")   # batch or streaming
+    scale.scan(spark, "/lake/feed.idx", ["/lake/zeek"])                       # files of any form
     scale.once(found).write.partitionBy("kind").parquet("/lake/detections")
 
 Nothing here uses a sparkContext, an RDD or a broadcast. Workers need Indicia with its extra `arrow`, and the
@@ -10,6 +11,7 @@ index file: at a path that every worker sees, or sent by `ship`. docs/scale.md i
 """
 
 from indicia.scale.detections import DDL, read_back
+from indicia.scale.files import scan
 from indicia.scale.frames import detect, once, session, ship
 from indicia.scale.jobs import Input, Output, Retro, retro, stream
 
@@ -22,6 +24,7 @@ __all__ = [
     "once",
     "read_back",
     "retro",
+    "scan",
     "session",
     "ship",
     "stream",

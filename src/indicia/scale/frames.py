@@ -92,24 +92,29 @@ def detect(
     schema or column that is not there.
     """
     _sql()
-    if schema is not None and schema not in schemas():
-        raise InputError(f"there is no schema {schema!r}; known: {', '.join(sorted(schemas()))}")
     kinds = {field.name: field.dataType.typeName() for field in frame.schema.fields}
     if source is not None and kinds.pop(source, None) != "string":
         raise InvalidValue(f"there is no column {source!r} of texts that names sources")
     if not kinds:
         raise InvalidValue("there is no column of events")
     lines = list(kinds) == [VALUE] and kinds[VALUE] in ("string", "binary", "varchar", "char")
-    place = os.fspath(index)
-    shipped = place.startswith(_SHIPPED)
-    # Workers stand in folders of their own.
-    place = place.removeprefix(_SHIPPED) if shipped else str(Path(place).absolute())
-    task = Task(place, shipped, schema, name, source, lines)
+    task = task_of(index, schema, name=name, source=source, lines=lines)
 
     def meet(batches: Iterator[Any]) -> Iterator[Any]:
         return run(batches, task)
 
     return frame.mapInArrow(meet, DDL)
+
+
+def task_of(index: str | os.PathLike[str], schema: str | None, **how: Any) -> Task:
+    """What workers are told. Raises InputError for a schema that is not there."""
+    if schema is not None and schema not in schemas():
+        raise InputError(f"there is no schema {schema!r}; known: {', '.join(sorted(schemas()))}")
+    place = os.fspath(index)
+    shipped = place.startswith(_SHIPPED)
+    # Workers stand in folders of their own.
+    place = place.removeprefix(_SHIPPED) if shipped else str(Path(place).absolute())
+    return Task(place, shipped, schema, **how)
 
 
 def once(found: Any) -> Any:

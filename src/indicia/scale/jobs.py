@@ -10,11 +10,14 @@ from typing import Any
 
 from indicia.errors import InvalidValue
 from indicia.scale import detections
+from indicia.scale.files import scan
 from indicia.scale.frames import detect, once
 from indicia.telemetry.extras import extra
 
-FORMATS = ("parquet", "ndjson", "delta")
-"""What is read; `ndjson` is one JSON object a line, compressed as Spark can read it."""
+FILES = "files"
+FORMATS = ("parquet", "ndjson", "delta", FILES)
+"""What is read: `ndjson` is one JSON object a line, compressed as Spark can read it; `files` are of any form
+that a local scan reads, at paths that every worker sees, and opened by the workers themselves."""
 OUTPUTS = ("parquet", "ndjson")
 _TIMES = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 _SOURCE = "_indicia_source"
@@ -58,11 +61,11 @@ def retro(spark: Any, index: str | os.PathLike[str], given: Input, output: Outpu
 
     Raises InputError for a form or schema that is not known; Spark's own errors for what it cannot read.
     """
-    frames = [_detected(frame, index, given, source) for frame, source in _frames(spark.read, given)]
-    found = frames[0]
-    for frame in frames[1:]:
-        found = found.unionByName(frame)
-    writer = once(found).write.partitionBy("kind").mode("overwrite" if output.replace else "error")
+    writer = (
+        once(_found(spark, index, given))
+        .write.partitionBy("kind")
+        .mode("overwrite" if output.replace else "error")
+    )
     _form(writer, output).save(output.path)
     return _counted(spark, output)
 
@@ -82,6 +85,10 @@ def stream(
     `seconds` between batches; None: what is there now, in batches, then an end. A detection comes once a
     task: `indicia alerts ingest` keeps one of each id.
     """
+    if given.form == FILES:
+        raise InvalidValue(
+            "a stream reads parquet, ndjson or delta; files as they are is for what lies there"
+        )
     frames = list(_frames(spark.readStream, given, spark.read))
     if len(frames) != 1:
         raise InvalidValue("a stream reads one folder; begin one for each, with a checkpoint of its own")
@@ -92,6 +99,18 @@ def stream(
     if seconds is None:
         return writer.trigger(availableNow=True).start(output.path)
     return writer.trigger(processingTime=f"{seconds} seconds").start(output.path)
+
+
+def _found(spark: Any, index: str | os.PathLike[str], given: Input) -> Any:
+    if given.form == FILES:
+        if given.name is not None:
+            raise InvalidValue("files are named by their paths; there is no other name for their rows")
+        return scan(spark, index, given.paths, schema=given.schema)
+    frames = [_detected(frame, index, given, source) for frame, source in _frames(spark.read, given)]
+    found = frames[0]
+    for frame in frames[1:]:
+        found = found.unionByName(frame)
+    return found
 
 
 def _detected(frame: Any, index: str | os.PathLike[str], given: Input, source: str) -> Any:

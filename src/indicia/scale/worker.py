@@ -81,8 +81,43 @@ def run(batches: Iterator[Any], task: Task) -> Iterator[Any]:
     for batch in batches:
         if rows := work.rows(batch):
             yield detections.batch(rows)
-    if rows := work.malformed_rows():
+    if rows := work.unread.rows():
         yield detections.batch(rows)
+
+
+class Unread:
+    """What a task could not read: source, reason and beginning of rows, with how many there were."""
+
+    def __init__(self, generation: int) -> None:
+        self._generation = generation
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._unlisted: Counter[str] = Counter()
+
+    def note(self, source: str, reason: str, text: str = "") -> None:
+        """There was one."""
+        key = source, reason[:SHOWN], text
+        if key in self._counts or len(self._counts) < LISTED:
+            self._counts[key] += 1
+        else:
+            self.more(source, 1)
+
+    def more(self, source: str, count: int) -> None:
+        """There were so many of which nothing else is told."""
+        self._unlisted["" if len(self._unlisted) >= LISTED else source] += count
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All of it, at the end of the task."""
+        generation = self._generation
+        rows = [
+            detections.malformed_row(source, reason, text, count, generation)
+            for (source, reason, text), count in self._counts.items()
+        ]
+        reason = "further rows that cannot be read"
+        return rows + [
+            detections.malformed_row(source, reason, "", count, generation)
+            for source, count in self._unlisted.items()
+            if count
+        ]
 
 
 class _Work:
@@ -92,9 +127,7 @@ class _Work:
         self._index = index
         self._task = task
         self._once = Once()
-        self._malformed: Counter[tuple[str, str, str]] = Counter()
-        """Source, reason and beginning of rows, with how many there were."""
-        self._unlisted = 0
+        self.unread = Unread(index.generation)
 
     def rows(self, batch: Any) -> list[dict[str, Any]]:
         """What a batch gives."""
@@ -125,7 +158,7 @@ class _Work:
             raise
         except Exception as error:  # whatever a row holds, or we did wrong, a job of hours goes on
             if batch.num_rows == 1:
-                self._note(name, _reason(error), batch, 0)
+                self._note(name, reason_of(error), batch, 0)
                 return []
             half = batch.num_rows // 2
             return self._found(batch.slice(0, half), name) + self._found(batch.slice(half), name)
@@ -142,11 +175,7 @@ class _Work:
         return self._index.scan(batch, schema=schema, name=name, malformed=heard.append)
 
     def _note(self, source: str, reason: str, batch: Any, number: int) -> None:
-        key = source, reason[:SHOWN], self._shown(batch.slice(number, 1))
-        if key in self._malformed or len(self._malformed) < LISTED:
-            self._malformed[key] += 1
-        else:
-            self._unlisted += 1
+        self.unread.note(source, reason, self._shown(batch.slice(number, 1)))
 
     def _shown(self, row: Any) -> str:
         """The beginning of a row, as far as it can be shown at all."""
@@ -158,21 +187,9 @@ class _Work:
         except (arrow().ArrowException, UnicodeError):  # a row that cannot even be shown
             return ""
 
-    def malformed_rows(self) -> list[dict[str, Any]]:
-        """What could not be read, at the end of the task."""
-        generation = self._index.generation
-        rows = [
-            detections.malformed_row(source, reason, text, count, generation)
-            for (source, reason, text), count in self._malformed.items()
-        ]
-        if self._unlisted:
-            reason = "further rows that cannot be read"
-            rows.append(detections.malformed_row(self._task.name, reason, "", self._unlisted, generation))
-        return rows
 
-
-def _reason(error: Exception) -> str:
-    """Of a row that failed alone: what Arrow cannot read is the row's fault, all else our own."""
+def reason_of(error: Exception) -> str:
+    """Of what failed alone: what Arrow cannot read is the row's fault, all else our own."""
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, arrow().ArrowException | UnicodeError):
         return what
