@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
+from engines import QUIET, installed, sail_session, spark_session
 from formats import ADDRESS, DOMAIN, ROWS, SHA256, files, index_file, indicators, table
 from indicia import Index, scale
 from indicia.errors import InputError, InvalidValue, MalformedFile, MissingExtra
@@ -38,15 +38,7 @@ from stored import add, indicator
 ROOT = Path(__file__).resolve().parent.parent
 TELEMETRY = ROOT / "examples" / "telemetry"
 NDJSON = sorted(TELEMETRY.glob("*.ndjson"))
-THERE = importlib.util.find_spec("pyspark") is not None and importlib.util.find_spec("pysail") is not None
 DEEP = '{"a":' * 150 + f'"{DOMAIN}"' + "}" * 150
-QUIET = {
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
-    "spark.ui.enabled": "false",
-    "spark.log.level": "OFF",
-    "spark.sql.shuffle.partitions": "2",
-}
 LINES = [json.dumps(row).encode() for row in ROWS]
 BAD: list[tuple[bytes, str]] = [
     (b'{"name": "drop.example", ', "not valid JSON"),
@@ -298,41 +290,6 @@ def test_what_cannot_be_brought(cli: Shell, lake: Path, tmp_path: Path) -> None:
 
 
 # By engines
-
-
-@cache
-def sail() -> Any:
-    """Sail's server in this process; it stops when nobody holds it any more."""
-    server = importlib.import_module("pysail.spark").SparkConnectServer("127.0.0.1", 0)
-    server.start(background=True)
-    return server
-
-
-@cache
-def sail_session() -> Any:
-    """Of Sail in this process, which ends with it."""
-    server = sail()
-    return scale.session(remote=f"sc://127.0.0.1:{server.listening_address[1]}")
-
-
-@cache
-def spark_session() -> Any:
-    """Of Spark's own Connect server in a JVM, which ends with this process."""
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17, and there is none")
-    # PySpark would give the session that there is, and Sail be taken for Spark.
-    assert not sail.cache_info().currsize, "one engine a process: -m slow, or -m 'not slow'"
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["SPARK_TESTING"] = "1"  # a port that is free, instead of the one of all
-    settings = [f"--conf {name}={value}" for name, value in QUIET.items()]
-    os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*settings, "pyspark-shell"])
-    return scale.session(remote="local[2]")
-
-
-def installed() -> None:
-    """Else the test is skipped."""
-    if not THERE:
-        pytest.skip("pyspark and pysail are not installed: make test-spark installs them")
 
 
 @pytest.fixture(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,7 +110,13 @@ def retro(json_asked: bool, replace: bool, **given: Any) -> None:
     type=click.FloatRange(0, min_open=True),
     help="Go on for ever, with so long between batches.  [default: take what is there, and end]",
 )
-def stream(checkpoint: str, every: float | None, **given: Any) -> None:
+@click.option(
+    "--at-once",
+    metavar="FILES",
+    type=click.IntRange(1),
+    help="Files that a batch takes at the most.  [default: all that are there]",
+)
+def stream(checkpoint: str, every: float | None, at_once: int | None, **given: Any) -> None:
     """Look at files as they come into a folder, each once, also over restarts.
 
     An index that is replaced at its path is in force from the next batch on.
@@ -118,7 +124,8 @@ def stream(checkpoint: str, every: float | None, **given: Any) -> None:
     from indicia import scale
 
     with _started(given) as (spark, index):
-        query = scale.stream(spark, index, _input(given), _output(given), checkpoint, seconds=every)
+        asked = replace(_input(given), at_once=at_once)
+        query = scale.stream(spark, index, asked, _output(given), checkpoint, seconds=every)
         query.awaitTermination()
 
 

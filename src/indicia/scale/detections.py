@@ -13,8 +13,9 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -113,7 +114,8 @@ def batch(rows: list[dict[str, Any]]) -> Any:
 def read_back(path: Path) -> Iterator[Detection]:
     """The detections in a folder or file that `detect` gave and Spark wrote, Parquet or NDJSON.
 
-    Files whose names begin with `_` or `.` are Spark's own and left out, as are malformed rows. Raises
+    Files whose names begin with `_` or `.` are Spark's own and left out, as are malformed rows, and what a
+    stream has not said to be whole: one that was killed, or is at work, leaves beginnings of files. Raises
     InputError where there is nothing, MalformedFile where a row is no detection, MissingExtra.
     """
     for file in _files(path):
@@ -138,9 +140,39 @@ def _files(path: Path) -> list[Path]:
         and not any(part.startswith(("_", ".")) for part in one.relative_to(path).parts)
         and one.is_file()
     )
+    log = path / "_spark_metadata"
+    if log.is_dir():
+        whole = _whole_files(log)
+        return [one for one in found if one.name in whole]
     if not found and not (path / "_SUCCESS").exists():
         raise InputError("holds no Parquet and no NDJSON; name what `indicia spark` wrote", place=str(path))
     return found
+
+
+def _whole_files(log: Path) -> set[str]:
+    """The names of files that a stream has finished, of which no two are alike, by its sink's log.
+
+    The log has a file for each batch, and each tenth is a compact one that stands for all before it.
+    """
+    batches = {int(one.stem): one for one in log.iterdir() if one.stem.isdigit()}
+    first = max((number for number, one in batches.items() if one.suffix == ".compact"), default=0)
+    return {
+        PurePosixPath(unquote(str(entry["path"]))).name
+        for number in sorted(batches)
+        if number >= first
+        for entry in _entries(batches[number])
+    }
+
+
+def _entries(batch: Path) -> Iterator[dict[str, Any]]:
+    """A version, then a line for each file."""
+    for line in batch.read_text("utf-8").splitlines()[1:]:
+        try:
+            entry = json.loads(line)
+            if entry["action"] == "add" and entry["path"]:
+                yield entry
+        except (ValueError, LookupError, TypeError):
+            raise MalformedFile("is no log of Spark's sink of files", place=str(batch)) from None
 
 
 def _parquet(file: Path) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -44,9 +45,9 @@ def scan(
     """A DataFrame as `detect` gives it, of the files, folders and globs that a scan of `paths` would read.
 
     `index` as for `detect`; `paths` are seen by every worker alike. They are listed at once and read when the
-    DataFrame is. `size`: bytes of a piece and of a task, about. What cannot be read is a malformed
-    row. Raises InputError for a schema or a path that cannot be; the engine's error, which holds ours, for what
-    is not there.
+    DataFrame is. `size`: bytes of a piece and of a task, about. What cannot be read is a malformed row.
+    Raises InputError for a schema or a path that cannot be; the engine's error, which holds ours, for what is
+    not there.
     """
     task = task_of(index, schema)
 
@@ -54,6 +55,35 @@ def scan(
         return read(batches, task)
 
     return _pieces(spark, paths, size).mapInArrow(meet, detections.DDL)
+
+
+def follow(reader: Any, index: str | os.PathLike[str], path: str, *, schema: str | None = None) -> Any:
+    """As `scan`, of the files that come into a folder: `reader` is `spark.readStream`.
+
+    Each file is read as it is, so a later one may have other columns, or be of another form.
+    """
+    task = task_of(index, schema)
+
+    def meet(batches: Iterator[Any]) -> Iterator[Any]:
+        return read(batches, task)
+
+    def cut(batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            # Spark names a local file by its URL, and encodes nothing in it.
+            paths = [re.sub("^file:/+", "/", one) for one in batch.column("path").to_pylist()]
+            yield _cut(telemetry.sources(paths), SIZE)
+
+    reader = reader.format("binaryFile").option("recursiveFileLookup", "true")
+    # A stream wants its columns told; without `content` none is read.
+    reader = reader.schema("path string, modificationTime timestamp, length bigint, content binary")
+    return reader.load(path).select("path").mapInArrow(cut, _PIECES).mapInArrow(meet, detections.DDL)
+
+
+def _cut(sources: Sequence[Source], size: int) -> Any:
+    """The pieces of sources as a RecordBatch."""
+    cut = [piece for source in sources for piece in telemetry.pieces(source, size)]
+    rows = {"size": [piece.size or 0 for piece in cut], "piece": [pickle.dumps(piece) for piece in cut]}
+    return arrow().RecordBatch.from_pydict(rows)
 
 
 def _pieces(spark: Any, paths: Sequence[str], size: int) -> Any:
@@ -66,9 +96,7 @@ def _pieces(spark: Any, paths: Sequence[str], size: int) -> Any:
     def look(batches: Iterator[Any]) -> Iterator[Any]:
         for _ in batches:
             pass
-        cut = [piece for source in telemetry.sources(wanted) for piece in telemetry.pieces(source, size)]
-        rows = {"size": [piece.size or 0 for piece in cut], "piece": [pickle.dumps(piece) for piece in cut]}
-        yield arrow().RecordBatch.from_pydict(rows)
+        yield _cut(telemetry.sources(wanted), size)
 
     found = spark.range(1).coalesce(1).mapInArrow(look, _PIECES).collect()
     if not found:

@@ -10,7 +10,7 @@ from typing import Any
 
 from indicia.errors import InvalidValue
 from indicia.scale import detections
-from indicia.scale.files import scan
+from indicia.scale.files import follow, scan
 from indicia.scale.frames import detect, once
 from indicia.telemetry.extras import extra
 
@@ -34,6 +34,8 @@ class Input:
     """Of all events; None: each is recognised."""
     name: str | None = None
     """What all rows are of; None: each of its file, of `delta` of its table."""
+    at_once: int | None = None
+    """Files that a batch of a stream takes at the most; None: all that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,7 @@ def stream(
     `seconds` between batches; None: what is there now, in batches, then an end. A detection comes once a
     task: `indicia alerts ingest` keeps one of each id.
     """
-    if given.form == FILES:
-        raise InvalidValue(
-            "a stream reads parquet, ndjson or delta; files as they are is for what lies there"
-        )
-    frames = list(_frames(spark.readStream, given, spark.read))
-    if len(frames) != 1:
-        raise InvalidValue("a stream reads one folder; begin one for each, with a checkpoint of its own")
-    frame, source = frames[0]
-    found = _detected(frame, index, given, source)
+    found = _coming(spark, index, given)
     writer = found.writeStream.partitionBy("kind").option("checkpointLocation", checkpoint)
     writer = _form(writer, output).outputMode("append")
     if seconds is None:
@@ -101,10 +95,27 @@ def stream(
     return writer.trigger(processingTime=f"{seconds} seconds").start(output.path)
 
 
+def _coming(spark: Any, index: str | os.PathLike[str], given: Input) -> Any:
+    if len(given.paths) != 1:
+        raise InvalidValue("a stream reads one folder; begin one for each, with a checkpoint of its own")
+    reader = spark.readStream
+    if given.at_once is not None:
+        reader = reader.option("maxFilesPerTrigger", given.at_once)
+    if given.form == FILES:
+        _unnamed(given)
+        return follow(reader, index, given.paths[0], schema=given.schema)
+    ((frame, source),) = _frames(reader, given, spark.read)
+    return _detected(frame, index, given, source)
+
+
+def _unnamed(given: Input) -> None:
+    if given.name is not None:
+        raise InvalidValue("files are named by their paths; there is no other name for their rows")
+
+
 def _found(spark: Any, index: str | os.PathLike[str], given: Input) -> Any:
     if given.form == FILES:
-        if given.name is not None:
-            raise InvalidValue("files are named by their paths; there is no other name for their rows")
+        _unnamed(given)
         return scan(spark, index, given.paths, schema=given.schema)
     frames = [_detected(frame, index, given, source) for frame, source in _frames(spark.read, given)]
     found = frames[0]
