@@ -44,12 +44,17 @@ if ((${#missing[@]})); then
     [ "$stop" = no ] || exit 1
 fi
 # Each by itself: a system that has no package of one may have the other.
-for need in chromium faketime systemd; do
-    shown=$need
-    [ "$need" != systemd ] || shown=systemd-analyze
-    if [ "$group" != dev ] || command -v "$shown" >/dev/null; then continue; fi
-    say "there is no $need; tests that need it (pages in a browser, steps of the clock, units) are skipped"
-    line="apt-get update -qq && apt-get install -qq -y --no-install-recommends $need"
+# command=package
+case $group in
+    dev) needs="chromium=chromium faketime=faketime systemd-analyze=systemd java=default-jre-headless mvn=maven" ;;
+    spark) needs="java=default-jre-headless mvn=maven" ;;
+    *) needs= ;;
+esac
+for need in $needs; do
+    if command -v "${need%=*}" >/dev/null; then continue; fi
+    package=${need#*=}
+    say "there is no ${need%=*}; tests that need it (a browser, steps of the clock, units, Kafka, Spark) are skipped"
+    line="apt-get update -qq && apt-get install -qq -y --no-install-recommends $package"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "$line"
         DEBIAN_FRONTEND=noninteractive bash -c "$line" >/dev/null 2>&1 || say "that failed; it goes on without"

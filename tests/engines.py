@@ -22,6 +22,8 @@ QUIET = {
     "spark.log.level": "OFF",
     "spark.sql.shuffle.partitions": "2",
 }
+# A JVM of seconds never earns back what its second compiler and its many collectors take.
+SHORT = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 
 @cache
@@ -42,18 +44,19 @@ def sail_session() -> Any:
 @cache
 def spark_session() -> Any:
     """Of Spark's own Connect server in a JVM, which ends with this process."""
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17, and there is none")
     # PySpark would give the session that there is, and Sail be taken for Spark.
     assert not sail.cache_info().currsize, "one engine a process: -m slow, or -m 'not slow'"
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.update(SHORT)
     os.environ["SPARK_TESTING"] = "1"  # a port that is free, instead of the one of all
     settings = [f"--conf {name}={value}" for name, value in QUIET.items()]
     os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join([*settings, "pyspark-shell"])
     return scale.session(remote="local[2]")
 
 
-def installed() -> None:
-    """Else the test is skipped."""
+def installed(*, java: bool = True) -> None:
+    """Else the test is skipped. Sail needs no Java."""
     if not THERE:
         pytest.skip("pyspark and pysail are not installed: make test-spark installs them")
+    if java and shutil.which("java") is None:
+        pytest.skip("Spark needs Java 17, and there is none")

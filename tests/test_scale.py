@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-from engines import QUIET, installed, sail_session, spark_session
+from engines import QUIET, SHORT, installed, sail, sail_session, spark_session
 from formats import ADDRESS, DOMAIN, ROWS, SHA256, files, index_file, indicators, table
 from indicia import Index, scale
 from indicia.errors import InputError, InvalidValue, MalformedFile, MissingExtra
@@ -297,7 +297,7 @@ def test_what_cannot_be_brought(cli: Shell, lake: Path, tmp_path: Path) -> None:
 )
 def engine(request: pytest.FixtureRequest) -> Any:
     """A session of each engine."""
-    installed()
+    installed(java=request.param == "spark")
     return sail_session() if request.param == "sail" else spark_session()
 
 
@@ -521,18 +521,34 @@ def test_a_stream_goes_on_and_takes_a_new_index(spark: Any, cli: Shell, lake: Pa
     assert len(check) == 2
 
 
+def command(lake: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """The ready job over the lake, in a process of its own."""
+    words = [sys.executable, "-m", "indicia", "spark", "retro", "--index", "feed.idx", "--input", str(lake)]
+    environment = {name: text for name, text in os.environ.items() if "SPARK" not in name}
+    environment |= {"PYSPARK_PYTHON": sys.executable, **SHORT}
+    return subprocess.run(
+        [*words, "--output", "out", "--json", *more],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_the_command_names_files_as_a_scan_does(cli: Shell, lake: Path) -> None:
     installed()
-    command = [sys.executable, "-m", "indicia", "spark", "retro", "--index", "feed.idx", "--input", str(lake)]
-    command += ["--form", "ndjson", "--output", "out", "--ship", "--master", "local[2]", "--json"]
-    command += [word for name, value in QUIET.items() for word in ("--conf", f"{name}={value}")]
-    environment = {name: text for name, text in os.environ.items() if "SPARK" not in name}
-    environment["PYSPARK_PYTHON"] = sys.executable
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    settings = [word for name, value in QUIET.items() for word in ("--conf", f"{name}={value}")]
+    done = command(lake, "--form", "ndjson", "--ship", "--master", "local[2]", *settings)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"raising": 16, "silent": 0, "malformed": 0, "faults": 0}
     check_ingest(cli, "out", "lake", 16)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.full
+def test_the_command_by_connect(cli: Shell, lake: Path) -> None:
+    installed(java=False)
+    remote = f"sc://127.0.0.1:{sail().listening_address[1]}"
+    done = command(lake, "--form", "files", "--remote", remote)
+    assert done.returncode == 0, done.stderr
+    check_ingest(cli, "out", "lake", 16)
+    done = command(lake, "--form", "files", "--remote", remote)
     assert done.returncode == 2
-    assert "already exists" in done.stderr.splitlines()[-1]
+    assert "exists" in done.stderr.splitlines()[-1]

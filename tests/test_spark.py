@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet as pq
 
-from engines import QUIET, installed, spark_session
+from engines import QUIET, SHORT, installed, spark_session
 from formats import ADDRESS, DOMAIN, index_file, indicators
 from indicia import Index, scale
 from indicia.match import compiler
@@ -56,13 +56,15 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return make(tmp_path, monkeypatch, capsys).begin()
 
 
-def awaited(what: Callable[[], Any], process: subprocess.Popen[bytes] | None = None) -> Any:
+def awaited(
+    what: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, every: float = 0.01
+) -> Any:
     """What it gives, once it is true."""
     end = time.monotonic() + WAIT
     while not (found := what()):
         assert time.monotonic() < end, "waited in vain"
         assert process is None or process.poll() is None, "it ended"
-        time.sleep(0.01)
+        time.sleep(every)
     return found
 
 
@@ -283,7 +285,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 def environment() -> dict[str, str]:
     """Without what the session of this process has set."""
     kept = {name: text for name, text in os.environ.items() if "SPARK" not in name}
-    return kept | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    return kept | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", **SHORT}
 
 
 def killed(process: subprocess.Popen[bytes]) -> None:
@@ -374,8 +376,6 @@ class Cluster:
 @pytest.fixture
 def cluster(started: Any, tmp_path: Path) -> Cluster:
     installed()
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17, and there is none")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -396,10 +396,10 @@ def test_a_cluster_outlives_a_worker(cluster: Cluster, started: Any, lake: Lake,
     log, out = tmp_path / "submit", tmp_path / "found"
     settings = conf(spark_sql_files_maxPartitionBytes="4m", spark_sql_caseSensitive="true")
     settings[settings.index("spark.log.level=OFF")] = "spark.log.level=INFO"
-    retro = ["spark", "retro", "--index", lake.index, "--input", lake.folder, "--json", "--output"]
+    retro = ["spark", "retro", "--index", lake.index, "--input", lake.folder, "--json", "--output", out]
     submit = [program("spark-submit"), "--master", cluster.url, *settings]
-    job = started([*submit, ROOT / "examples" / "spark_submit.py", *retro, out], log)
-    awaited(lambda: min(cluster.tasks(0), cluster.tasks(1)) >= 3, job)
+    job = started([*submit, ROOT / "examples" / "spark_submit.py", *retro], log)
+    awaited(lambda: min(cluster.tasks(0), cluster.tasks(1)) >= 3, job, every=0.2)
     killed(cluster.workers[0])
     before = cluster.tasks(1)
     ended(job, log)
@@ -408,8 +408,3 @@ def test_a_cluster_outlives_a_worker(cluster: Cluster, started: Any, lake: Lake,
     answer = json.loads(log.with_suffix(".json").read_text("utf-8"))
     assert answer == {"raising": len(lake.found), "silent": 0, "malformed": 0, "faults": 0}
     assert ids(scale.read_back(out)) == lake.found
-    # The command starts its own session on what is left, and sends the index.
-    own = [sys.executable, "-m", "indicia", *retro, tmp_path / "more", "--form", "files", "--ship"]
-    again = started([*own, "--master", cluster.url, *conf()], log)
-    ended(again, log)
-    assert ids(scale.read_back(tmp_path / "more")) == lake.found
