@@ -79,7 +79,7 @@ def choice_options(command: Command) -> Command:
 
 @click.group()
 def group() -> None:
-    """Outputs: files, webhooks, syslog servers and search indexes that are told of alerts."""
+    """Outputs: files, webhooks, syslog servers, search indexes and Kafka topics that are told of alerts."""
 
 
 @group.command()
@@ -94,7 +94,7 @@ def add(
     """Tell a receiver of alerts from now on.
 
     URL is file:///FOLDER/NAME.ndjson, https://HOST/PATH (a webhook), syslog+udp://HOST, syslog+tcp://HOST,
-    syslog+tls://HOST, or elastic+https://HOST:9200/INDEX. The secret of a webhook is made, and shown this
+    syslog+tls://HOST, elastic+https://HOST:9200/INDEX, or kafka+tls://HOST:9093/TOPIC. The secret of a webhook is made, and shown this
     once, unless --secret gives one. Target and secret are kept sealed by the key outputs.key of the home.
     """
     from indicia.auth.sealing import Seal

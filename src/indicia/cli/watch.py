@@ -30,11 +30,14 @@ if TYPE_CHECKING:
 def command(
     session: Session, sources: tuple[str, ...], tenant: str | None, idle: float | None, json_asked: bool
 ) -> None:
-    """Watch files that grow and rotate, folders of them, `-`, and syslog at an address.
+    """Watch files that grow and rotate, folders of them, `-`, syslog at an address, and topics of Kafka.
 
     Addresses are syslog+udp://HOST:PORT, syslog+tcp://HOST:PORT and syslog+tls://HOST:PORT; TLS shows the
     home's own certificate, or ?certificate=FILE&key=FILE. &clients=CA asks senders for a certificate,
     &connections=N, &idle=SECONDS and &longest=BYTES are limits.
+
+    kafka://HOST:9092/TOPIC and kafka+tls://HOST:9093/TOPIC are read as ?group=indicia; &secret=FILE holds
+    USER:PASSWORD, &trust=FILE the authorities of the brokers, &dead=TOPIC takes what cannot be read.
 
     Every alert that is opened is told on stdout. What is written by `indicia indicators`, `indicia
     definitions` or the service is in force within a second. SIGTERM and Ctrl-C end it; the next call goes on
@@ -75,6 +78,8 @@ def command(
             live.close()
     malformed.close()
     seen = watch.seen
+    if seen.dead:
+        say(f"{counted(seen.dead, 'message')} went to dead-letter topics.")
     say(f"{counted(seen.events, 'event')}, {counted(seen.detections, 'new detection')}, "
         f"{counted(seen.alerts, 'new alert')}.")  # fmt: skip
 

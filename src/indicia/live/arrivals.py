@@ -38,6 +38,7 @@ class Arrivals:
         self._tenant = tenant
         self._turn = threading.Lock()
         self._found: dict[str, _Came] = {}
+        self._behind: dict[str, int] = {}
         self._noted = time.monotonic()
 
     def came(
@@ -55,24 +56,32 @@ class Arrivals:
             one.at = now
             one.last = last or one.last
 
+    def behind(self, name: str, messages: int | None) -> None:
+        """How many messages of a source wait where it keeps them; None: nobody knows."""
+        with self._turn:
+            if messages is not None:
+                self._behind[name] = messages
+
     def note_if_due(self) -> None:
         """Note what came where the last time is long enough ago; StoreError, then it is noted later."""
-        if self._found and time.monotonic() - self._noted >= EVERY:
+        if (self._found or self._behind) and time.monotonic() - self._noted >= EVERY:
             self.note()
 
     def note(self) -> None:
         """Note what came; StoreError, then it is noted later."""
         with self._turn:
             found, self._found = self._found, {}
+            behind, self._behind = self._behind, {}
             self._noted = time.monotonic()
-        if not found:
+        if not (found or behind):
             return
         try:
-            self._tenant.overview.note_sources([_arrived(name, one) for name, one in found.items()])
+            self._tenant.overview.note_sources([_arrived(name, one) for name, one in found.items()], behind)
         except BaseException:
             with self._turn:
                 for name, one in found.items():
                     self._found[name] = _together(one, self._found.get(name))
+                self._behind = behind | self._behind
             raise
 
 

@@ -26,6 +26,7 @@ from indicia.errors import InputError
 from indicia.live.blocks import last_line
 from indicia.live.following import Following
 from indicia.live.growing import CHUNK, Growing, Mark, is_rotated
+from indicia.live.kafka import Kafka
 from indicia.live.pieces import Piece
 from indicia.live.syslog import Own, Syslog, listen
 from indicia.model import Alert, Detection
@@ -61,6 +62,8 @@ class Seen:
     malformed: int = 0
     detections: int = 0
     alerts: int = 0
+    dead: int = 0
+    """Messages that went to a dead-letter topic."""
 
 
 def _none(_host: str) -> tuple[Path, Path]:
@@ -111,6 +114,7 @@ class Watch:
         finally:
             for one in self._found.values():
                 one.close()
+                self.seen.dead += one.dead if isinstance(one, Kafka) else 0
 
     def _drain(self) -> None:
         """Match what was received and cannot be asked for again."""
@@ -127,9 +131,12 @@ class Watch:
                 self._found[given] = _Stdin()
             elif given.startswith("syslog+"):
                 self._found[given] = listen(given, self.own)
+            elif given.startswith(("kafka://", "kafka+tls://")):
+                self._found[given] = Kafka(given, self._record, self._refused)
             elif "://" in given and not given.startswith("file://"):
                 raise InputError(
-                    "is no source; there are paths, -, syslog+udp://, syslog+tcp:// and syslog+tls://",
+                    "is no source; there are paths, -, syslog+udp://, syslog+tcp://, syslog+tls://, kafka://"
+                    " and kafka+tls://",
                     place=given,
                 )
             else:
@@ -178,10 +185,14 @@ class Watch:
 
     def _match(self, piece: Piece) -> None:
         matcher, sieve = self.live.view.engine()
-        before, made = replace(self.seen), 0
+        before, made, bad = self.seen.events, 0, 0
 
         def malformed(what: Malformed) -> None:
-            self.seen.malformed += 1
+            nonlocal bad
+            if piece.refused is not None and what.line > 0:
+                piece.refused(what.line, what.reason)
+                return
+            bad += 1
             self.malformed(Malformed(what.source, piece.line(what.line), what.reason))
 
         selection = Selection(sieve, self._pass_over) if sieve is not None else None
@@ -194,18 +205,26 @@ class Watch:
                 self._waiting += [replace(one, line=line) for one in found]
                 if len(self._waiting) >= BATCH:
                     self._record()
-        came = (self.seen.events - before.events, self.seen.malformed - before.malformed, made)
+        self.seen.malformed += bad
         tail = last_line(piece.data)
         last = replace(piece, data=tail).source if tail else None
-        self.live.arrivals.came(piece.name, last, *came)
+        self.live.arrivals.came(piece.name, last, self.seen.events - before, bad, made)
+
+    def _refused(self, name: str, words: str | None) -> None:
+        """A source says that something is no event; with words where nobody else is told."""
+        self.seen.malformed += 1
+        self.live.arrivals.came(name, None, 0, 1, 0)
+        if words is not None:
+            self.malformed(Malformed(name, 0, words))
 
     def _pass_over(self, count: int) -> None:
         self.seen.events += count
 
     def _record(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            recorded = self.live.tenant.record(waiting)
+        if self._waiting:
+            recorded = self.live.tenant.record(self._waiting)
+            # Not before: sources may ask once more before they say how far they are.
+            self._waiting = []
             self.seen.detections += recorded.new_detections
             self.seen.alerts += recorded.new_alerts
             for alert in (*recorded.opened, *recorded.reopened):
@@ -218,6 +237,9 @@ class Watch:
             if isinstance(one, Growing) and one.mark != self._noted.get(name):
                 self._noted[name] = one.mark
                 self._write(name, one.mark)
+            elif isinstance(one, Kafka):
+                one.keep()
+                self.live.arrivals.behind(one.name, one.lag.behind)
 
     def _place(self, name: str) -> Path:
         whole = f"{self.live.tenant.uid}\0{name}".encode("utf-8", "surrogateescape")

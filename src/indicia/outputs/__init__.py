@@ -21,6 +21,7 @@ KINDS: dict[str, str] = {
     "webhook": "indicia.outputs.webhook:Webhook",
     "syslog": "indicia.outputs.syslog:Syslog",
     "elastic": "indicia.outputs.elastic:Elastic",
+    "kafka": "indicia.outputs.kafka:Kafka",
 }
 SCHEMES: dict[str, str] = {
     "file": "file",
@@ -31,6 +32,8 @@ SCHEMES: dict[str, str] = {
     "syslog+tls": "syslog",
     "elastic+https": "elastic",
     "elastic+http": "elastic",
+    "kafka": "kafka",
+    "kafka+tls": "kafka",
 }
 """Of which kind the scheme of a target is."""
 

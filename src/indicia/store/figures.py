@@ -35,6 +35,8 @@ sources = Table(  # what sent events: see the module of that name
     time("first_at"),
     time("last_at"),
     time("event_at", nullable=True),
+    Column("behind", BigInteger, nullable=True),
+    time("behind_at", nullable=True),
     UniqueConstraint("tenant_id", "name"),
     sqlite_autoincrement=True,
 )

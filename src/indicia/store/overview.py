@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,6 +33,7 @@ from indicia.store.tallies import Tally
 
 SOON = timedelta(days=7)
 """What expires within it expires soon."""
+_NONE: Mapping[str, int] = {}
 _STORM_HOURS = timedelta(hours=24)
 _NUMBER: ColumnElement[int] = func.count().label("number")
 _OPEN = (AlertStatus.NEW, AlertStatus.IN_PROGRESS)
@@ -155,10 +156,11 @@ class Overview(Part):
         with self._reading() as scope:
             return sources.every(scope)
 
-    def note_sources(self, found: Iterable[Arrived]) -> None:
-        """Add what came of some sources."""
+    def note_sources(self, found: Iterable[Arrived], behind: Mapping[str, int] = _NONE) -> None:
+        """Add what came of some sources; `behind`: of some, how many messages wait where they are kept."""
         with self._writing() as scope:
             sources.note(scope, found)
+            sources.note_behind(scope, behind)
 
 
 def _sum_of(condition: ColumnElement[bool]) -> ColumnElement[int]:

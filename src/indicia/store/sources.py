@@ -7,9 +7,9 @@ transaction of its scope.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from indicia.store import rows
 from indicia.store.scope import Scope
@@ -36,6 +36,12 @@ class Arrived:
     """The time that its last event bears; None where that has none."""
     first_at: datetime | None = None
     """When something came first, as far as is kept; None for what is not noted yet."""
+    behind: int | None = None
+    """Messages that waited where the source keeps them when that was asked last; None: nothing is known."""
+    behind_at: datetime | None = None
+    """When it was asked."""
+    number: int = field(default=0, compare=False)
+    """Which source it is, without saying whose."""
 
     @property
     def lag(self) -> timedelta | None:
@@ -53,6 +59,13 @@ def note(scope: Scope, found: Iterable[Arrived]) -> None:
         scope.delete(sources, sources.c.id.in_(beyond))
 
 
+def note_behind(scope: Scope, found: Mapping[str, int]) -> None:
+    """Say of sources of which something came how many messages wait."""
+    now = rows.micros(datetime.now(UTC))
+    for name, behind in found.items():
+        scope.update(sources, sources.c.name == _kept(name), behind=behind, behind_at=now)
+
+
 def every(scope: Scope) -> list[Arrived]:
     """All sources, those that sent last first."""
     query = scope.select(sources).order_by(sources.c.last_at.desc(), sources.c.id)
@@ -65,15 +78,22 @@ def every(scope: Scope) -> list[Arrived]:
             rows.when(row.last_at),
             rows.when_or_none(row.event_at),
             rows.when(row.first_at),
+            row.behind,
+            rows.when_or_none(row.behind_at),
+            row.id,
         )
         for row in scope.rows(query)
     ]
 
 
 def _add(scope: Scope, one: Arrived) -> None:
-    name = "".join(letter for letter in one.name if rows.storable(letter))[:NAME_LIMIT] or "?"
+    name = _kept(one.name)
     last, event = rows.micros(one.last_at), rows.micros_or_none(one.event_at)
     counts = {"events": one.events, "malformed": one.malformed, "detections": one.detections}
     steps: dict[str, object] = {column: sources.c[column] + step for column, step in counts.items()}
     if not scope.update(sources, sources.c.name == name, **steps, last_at=last, event_at=event):
         scope.insert(sources, name=name, **counts, first_at=last, last_at=last, event_at=event)
+
+
+def _kept(name: str) -> str:
+    return "".join(letter for letter in name if rows.storable(letter))[:NAME_LIMIT] or "?"

@@ -18,6 +18,7 @@ from indicia.errors import InputError, InvalidValue, TooManyRequests
 from indicia.live import courier, targets
 from indicia.messages import SECRET_LIMIT, TARGET_LIMIT, UNLESS_SAID, Backlog, Outcome, Output, Sent
 from indicia.model import Severity
+from indicia.outputs import brokers
 from indicia.outputs.given import Given as Target
 from indicia.store.outbox import MOST
 from indicia.web.portal.pages import Page, Role
@@ -83,6 +84,13 @@ KINDS: tuple[Kind, ...] = (
         "elastic+https://search.example:9200/indicia-alerts",
         "USER:PASSWORD, or ApiKey and the encoded key.",
         (),
+    ),
+    Kind(
+        "kafka",
+        "Kafka",
+        "kafka+tls://broker.example:9093/indicia-alerts",
+        "USER:PASSWORD, for SASL.",
+        (Option("mechanism", "SASL mechanism", "PLAIN over TLS alone", brokers.MECHANISMS),),
     ),
 )
 
