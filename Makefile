@@ -59,6 +59,10 @@ soak: setup ## faults around the service: kills, full disk, clock steps, dead we
 soak-kills: setup ## kills by the hundred while a stream runs: EVENTS=1000000 KILLS=100 SEED=1, some minutes
 	PYTHONPATH=tests $(BIN)/python -m soak kills --events $(EVENTS) --kills $(KILLS) --seed $(or $(SEED),1)
 
+.PHONY: soak-kafka
+soak-kafka: setup ## consumers of a real Kafka are killed in rebalances: EVENTS=1000000 KILLS=100 SEED=1
+	PYTHONPATH=tests $(BIN)/python -m soak group --events $(EVENTS) --kills $(KILLS) --seed $(or $(SEED),1)
+
 .PHONY: fuzz
 fuzz: setup ## the kernel under sanitizers for SECONDS=600, and more examples for the engine; SEED=… repeats a run
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,4 @@
-"""`python -m soak kills` and `python -m soak faults`; 1 where the outcome is another than it must be."""
+"""`python -m soak kills`, `python -m soak faults`, `python -m soak group`; 1 where the outcome is another than it must be."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import broker
+from soak.group import GroupSoak
 from soak.kills import Soak
 from soak.run import FaultRun, told
 from soak.stream import Stream
@@ -20,19 +22,37 @@ def main() -> int:
     kills = chosen.add_parser("kills", help="kills by the hundred while a stream runs")
     kills.add_argument("--events", type=int, default=1_000_000)
     kills.add_argument("--kills", type=int, default=100)
+    group = chosen.add_parser("group", help="consumers of a Kafka group are killed during rebalances")
+    group.add_argument("--events", type=int, default=1_000_000)
+    group.add_argument("--kills", type=int, default=100)
     faults = chosen.add_parser("faults", help="faults of the service's surroundings")
     faults.add_argument("--minutes", type=float, default=20)
-    for one in (kills, faults):
+    for one in (kills, group, faults):
         one.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="indicia-soak-") as folder:
-        return _kills(given, Path(folder)) if given.what == "kills" else _faults(given, Path(folder))
+        return _WHAT[given.what](given, Path(folder))
 
 
 def _kills(given: argparse.Namespace, folder: Path) -> int:
     begun = time.monotonic()
     stream = Stream(given.seed, given.events)
-    found, wanted = Soak(folder / "home", stream, given.kills, (1.0, 4.0), say=True).run()
+    return _compared(given, begun, *Soak(folder / "home", stream, given.kills, (1.0, 4.0), say=True).run())
+
+
+def _group(given: argparse.Namespace, folder: Path) -> int:
+    begun = time.monotonic()
+    (folder / "broker").mkdir()
+    with broker.running(folder / "broker") as made:
+        soak = GroupSoak(
+            folder / "home", made, Stream(given.seed, given.events), given.kills, (0.5, 3.0), say=True
+        )
+        return _compared(given, begun, *soak.run())
+
+
+def _compared(
+    given: argparse.Namespace, begun: float, found: dict[str, object], wanted: dict[str, object]
+) -> int:
     seconds = time.monotonic() - begun
     made, quiet = ((each["detections"], each["alerts"]) for each in (found, wanted))
     print(f"{given.events:,} events, {given.kills} kills, {seconds:.0f} s")
@@ -47,6 +67,8 @@ def _faults(given: argparse.Namespace, folder: Path) -> int:
     print("nothing was wrong" if not report.wrong else "\n".join(f"WRONG: {one}" for one in report.wrong))
     return int(bool(report.wrong))
 
+
+_WHAT = {"kills": _kills, "group": _group, "faults": _faults}
 
 if __name__ == "__main__":
     sys.exit(main())

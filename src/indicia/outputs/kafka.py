@@ -1,16 +1,16 @@
-"""`kafka:`, `kafka+tls:` a topic of Apache Kafka, one message of JSON for each message.
+"""`kafka:`, `kafka+tls:` a topic of Apache Kafka, each message one record of its JSON.
 
-    indicia outputs add lake kafka+tls://broker.example:9093/indicia-alerts --secret FILE --option trust=ca.pem
+    indicia outputs add lake kafka+tls://broker.example:9093/alerts --secret FILE --option trust=ca.pem
 
-The key is the id of the alert, so that all that is sent about one alert is in one partition, in its order;
-the headers `indicia-message` and `indicia-sent` say which message it is, the same at every attempt, and why it
-is sent. It counts as delivered when all replicas that are in sync have it (acks=all), by the delivery report of
-each; within one connection nothing is written twice (idempotent producer). After a kill, or when a report was
-lost, the last ones may come again, with the same id. A message that the topic refuses (too large, not valid
-there) is refused; everything else waits.
+The key is the id of the alert, so all that is sent about one alert is in one partition, in its order. The
+headers `indicia-message` and `indicia-sent` say which message it is, the same at every attempt, and why it is
+sent. It counts as delivered when all replicas in sync have it (acks=all), by the delivery report of each;
+within one connection nothing is written twice (idempotent producer). After a kill, or when a report was lost,
+the last ones may come again under the same id. A message that the topic refuses (too large, not valid there)
+is refused; everything else waits.
 
-The addresses of brokers are said by brokers, so Kafka may be anywhere, as syslog and search may: it stands in
-one's own network.
+Which addresses are connected to is said by the brokers, so Kafka may be anywhere, as syslog and search may:
+it stands in one's own network.
 
     mechanism, trust, certificate, key, and the secret USER:PASSWORD: as in brokers.py
 """
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from indicia.errors import InvalidValue, MissingExtra
 from indicia.messages import Delivery, Message, Outcome
 from indicia.outputs import brokers
 from indicia.outputs.given import Given
@@ -30,7 +31,7 @@ from indicia.outputs.given import Given
 SECONDS = 20.0
 """How long brokers have to confirm."""
 _LOOK = 0.1
-_REFUSED = frozenset({"MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "INVALID_MSG", "_INVALID_ARG"})
+_REFUSED = frozenset({"MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG"})
 """What says something of one message; all else is said of the topic or its brokers."""
 
 
@@ -52,7 +53,11 @@ class Kafka:
         self.shown = self._address.shown
         self._said = brokers.Said()
         self._seconds = seconds
-        self._settings = brokers.settings(self._address, given, self._said) | {
+        try:
+            made = brokers.settings(self._address, given, self._said)
+        except MissingExtra as error:
+            raise InvalidValue(error.message, target="Target") from None
+        self._settings = made | {
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": 5,
