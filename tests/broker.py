@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import importlib
 import os
 import shutil
 import socket
@@ -23,11 +24,12 @@ from typing import Any
 
 import confluent_kafka
 import pytest
-from confluent_kafka import admin
 
 from indicia.auth import certificates
 from service import free_port, wait_until
 
+admin: Any = importlib.import_module("confluent_kafka.admin")
+"""Without its types, which are not whole."""
 VERSION = "4.1.0"
 USER, PASSWORD = "indicia", "correct horse"
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
@@ -44,6 +46,7 @@ def jars() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(cache) / "indicia" / f"kafka-{VERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _must_have("java", "default-jre-headless")
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
@@ -51,10 +54,13 @@ def jars() -> Path:
     return folder
 
 
+def _must_have(command: str, package: str) -> None:
+    if shutil.which(command) is None:
+        pytest.skip(f"{command} is absent: tests with a real Kafka are skipped (Debian: {package})")
+
+
 def _fetch(folder: Path) -> None:
-    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"Kafka's tests need {' and '.join(missing)} (Debian: default-jre-headless, maven)")
+    _must_have("mvn", "maven")
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -63,7 +69,7 @@ def _fetch(folder: Path) -> None:
     done = subprocess.run(command, cwd=part, capture_output=True, text=True, timeout=280, check=False)
     if done.returncode:
         reason = next((line for line in done.stdout.splitlines() if "ERROR" in line), done.stdout[:200])
-        pytest.skip(f"Kafka's tests need Kafka {VERSION}, and Maven could not fetch it: {reason[:300]}")
+        pytest.skip(f"Maven cannot fetch Kafka {VERSION}, tests with it are skipped: {reason[:300]}")
     (part / "jars").rename(folder)
     shutil.rmtree(part)
 
@@ -97,7 +103,11 @@ class Broker:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Of clients of the tests' own."""
-        return {"bootstrap.servers": f"127.0.0.1:{self.port}", "log_level": 0, "reconnect.backoff.max.ms": 500}
+        return {
+            "bootstrap.servers": f"127.0.0.1:{self.port}",
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 500,
+        }
 
     @cached_property
     def admin(self) -> Any:
@@ -109,10 +119,13 @@ class Broker:
         made = certificates.ensure(self.folder, "127.0.0.1")
         both = self.folder / "both.pem"
         both.write_text(made.key.read_text() + made.certificate.read_text())
-        (self.folder / "server.properties").write_text("\n".join(map("=".join, self._properties(both).items())))
+        lines = map("=".join, self._properties(both).items())
+        (self.folder / "server.properties").write_text("\n".join(lines))
         name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
-        self._java("kafka.tools.StorageTool", "format", "-t", name, "-S", scram, "-c", "server.properties").wait()
+        self._java(
+            "kafka.tools.StorageTool", "format", "-t", name, "-S", scram, "-c", "server.properties"
+        ).wait()
         self.start()
 
     def start(self) -> None:
@@ -186,9 +199,8 @@ class Broker:
 
     def held(self, topic: str) -> list[Any]:
         """All messages of a topic."""
-        reader = confluent_kafka.Consumer(
-            self.settings | {"group.id": "tests", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-        )
+        own = {"group.id": "tests", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        reader = confluent_kafka.Consumer(self.settings | own)
         places = [
             confluent_kafka.TopicPartition(topic, number, 0)
             for number in self.admin.list_topics(topic, timeout=10).topics[topic].partitions

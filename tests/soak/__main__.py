@@ -1,4 +1,4 @@
-"""`python -m soak kills`, `python -m soak faults`, `python -m soak group`; 1 where the outcome is another than it must be."""
+"""`python -m soak kills`, `group` and `faults`; 1 where the outcome is another than it must be."""
 
 from __future__ import annotations
 

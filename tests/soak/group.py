@@ -1,4 +1,4 @@
-"""Consumers of a Kafka group are killed during rebalances, under load: alerts are those of an undisturbed run.
+"""Consumers of a Kafka group are killed in rebalances, under load: alerts are those of an undisturbed run.
 
     make soak-kafka [EVENTS=1000000] [KILLS=100] [SEED=1]
 

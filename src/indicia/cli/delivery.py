@@ -95,7 +95,8 @@ def add(
 
     URL is file:///FOLDER/NAME.ndjson, https://HOST/PATH (a webhook), syslog+udp://HOST, syslog+tcp://HOST,
     syslog+tls://HOST, elastic+https://HOST:9200/INDEX, or kafka+tls://HOST:9093/TOPIC. The secret of a
-    webhook is made, and shown this once, unless --secret gives one. Target and secret are kept sealed by the key outputs.key of the home.
+    webhook is made, and shown this once, unless --secret gives one. Target and secret are kept sealed by the
+    key outputs.key of the home.
     """
     from indicia.auth.sealing import Seal
     from indicia.live import targets

@@ -16,7 +16,7 @@ from indicia.outputs import brokers
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a value that is sent on."""
-SECONDS = 30
+SECONDS = 15
 """How long it is tried."""
 _TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 
@@ -39,10 +39,13 @@ class DeadLetters:
         own = {
             "acks": "all",
             "enable.idempotence": True,
-            "linger.ms": 20,
+            # The size that a topic allows is that of a batch.
+            "batch.num.messages": 1,
             "message.max.bytes": 2 * LARGEST,
             "queue.buffering.max.kbytes": 4 * LARGEST // 1024,
             "message.timeout.ms": SECONDS * 1000,
+            # After so long a topic that is not there is not only being made.
+            "topic.metadata.propagation.max.ms": 2000,
         }
         # The consumer says what is wrong with brokers.
         self._producer = brokers.client().Producer({**settings, **own, "error_cb": lambda _error: None})

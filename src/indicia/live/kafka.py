@@ -53,7 +53,8 @@ END_SECONDS = 5.0
 """How long leaving the group may take."""
 LOG = logging.getLogger("indicia.live")
 _OPTIONS = ("group", "start", "source", "dead", "longest", "session", "secret")
-_check_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_decoder = msgspec.json.Decoder(msgspec.Raw)
+_check, _check_lines = _decoder.decode, _decoder.decode_lines
 
 
 class Wanted(NamedTuple):
@@ -111,11 +112,11 @@ def read(value: bytes | None, longest: int) -> Read:
     if b"\n" in text:
         # One object over several lines; line feeds stand between its parts, never in a string.
         whole = text.replace(b"\n", b" ").replace(b"\r", b" ")
-        if not _faults(whole):
+        if _is_one(whole):
             return Read([whole], Form.JSON, [])
     lines: list[bytes] = []
     faults: list[tuple[int, str]] = []
-    for number, line in enumerate(text.split(b"\n"), 1):
+    for number, line in enumerate(text.split(b"\n"), b"\n" in text):
         found = _faults(line)
         faults += [(number, reason) for reason in found]
         if line.strip() and not found:
@@ -132,6 +133,15 @@ def _unfit(value: bytes | None, text: bytes, longest: int) -> str:
     if not text:
         return "it is empty"
     return "it is neither JSON nor text: it holds NUL" if b"\0" in text else ""
+
+
+def _is_one(text: bytes) -> bool:
+    """Whether it is one JSON value and no more."""
+    try:
+        _check(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _faults(line: bytes) -> list[str]:
@@ -211,14 +221,15 @@ class Kafka:
         if max(map(len, messages)) <= self._longest and (data := _sound(values)) is not None:
             yield self._piece(data, Form.JSON, messages)
             return
+        found = [read(value, self._longest) for value in values]
+        for message, one in zip(messages, found, strict=True):
+            self._refuse(message, one.faults)
         for form in (Form.JSON, Form.LINES):
             lines, owners = list[bytes](), list[Any]()
-            for message, value in zip(messages, values, strict=True):
-                found = read(value, self._longest)
-                if found.form is form:
-                    lines += found.lines
-                    owners += [message] * len(found.lines)
-                    self._refuse(message, found.faults)
+            for message, one in zip(messages, found, strict=True):
+                if one.form is form:
+                    lines += one.lines
+                    owners += [message] * len(one.lines)
             if lines:
                 yield self._piece(b"\n".join(lines) + b"\n", form, owners)
 

@@ -45,7 +45,7 @@ def key_of(message: Message) -> str:
 class Kafka:
     """Sends to one topic."""
 
-    most = 500
+    most = 200
 
     def __init__(self, given: Given, *, seconds: float = SECONDS) -> None:
         given.only(*brokers.OPTIONS)
@@ -60,8 +60,11 @@ class Kafka:
         self._settings = made | {
             "acks": "all",
             "enable.idempotence": True,
-            "linger.ms": 5,
+            # The size that a topic allows is that of a batch: one large message would refuse others.
+            "batch.num.messages": 1,
             "message.timeout.ms": int(seconds * 1000),
+            # After so long a topic that is not there is not only being made.
+            "topic.metadata.propagation.max.ms": int(seconds * 250),
         }
         self._producer: Any = None
 
