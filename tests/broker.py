@@ -177,6 +177,9 @@ class Broker:
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
             "share.coordinator.state.topic.replication.factor": "1",
+            # After a kill it comes back at once.
+            "broker.session.timeout.ms": "1000",
+            "broker.heartbeat.interval.ms": "200",
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "500",
         }

@@ -31,6 +31,7 @@ from indicia.outputs.given import Given
 from indicia.outputs.kafka import Kafka as Sender
 from indicia.store import Store, TenantStore
 from indicia.telemetry import Malformed
+from indicia.web.metrics import Board, Metrics
 from service import wait_until
 from soak.group import GroupSoak
 from soak.stream import SHARE, Stream, furnish, outcome, undisturbed
@@ -54,7 +55,7 @@ def own(tmp_path: Path) -> Iterator[TenantStore]:
 
 
 def watched(own: TenantStore, url: str, told: list[Malformed] | None = None, seconds: float = 30) -> Watch:
-    """A watch of a topic that has ended when nothing came for a second after something had."""
+    """A watch of a topic that has ended when nothing came for half a second after something had."""
     following = Following(own, own._database.path.parent / "indexes", lambda: False)
     heard: list[Malformed] = [] if told is None else told
     watch = Watch(following, [url], own._database.path.parent / "watch", malformed=heard.append)
@@ -64,7 +65,7 @@ def watched(own: TenantStore, url: str, told: list[Malformed] | None = None, sec
         while not stopped.wait(0.1):
             count = watch.seen.events + watch.seen.malformed
             came[:] = came if count == came[0] else [count, time.monotonic()]
-            if (came[0] and time.monotonic() - came[1] > 1) or time.monotonic() > end:
+            if (came[0] and time.monotonic() - came[1] > 0.5) or time.monotonic() > end:
                 stopped.set()
 
     end = time.monotonic() + seconds
@@ -158,10 +159,11 @@ def test_a_partition_that_is_given_up_is_settled_first(broker: Broker) -> None:
     topic = broker.topic(2)
     broker.put(topic, *map(event, range(100)))
     settled: list[float] = []
-    first = Kafka(f"{broker.url}/{topic}", lambda: settled.append(time.monotonic()), lambda *_: None)
+    url = f"{broker.url}/{topic}?session=2"
+    first = Kafka(url, lambda: settled.append(time.monotonic()), lambda *_: None)
     with closing(first):
         wait_until(20, lambda: ([*first.pieces()] and len(first._done) == 2) or len(first._done) == 2)
-        with closing(Kafka(f"{broker.url}/{topic}", lambda: None, lambda *_: None)) as second:
+        with closing(Kafka(url, lambda: None, lambda *_: None)) as second:
             wait_until(20, lambda: [*first.pieces(), *second.pieces()] or len(second._owned) == 1)
             wait_until(20, lambda: not [*first.pieces()] and len(second._owned) == 1)
             assert settled
@@ -255,6 +257,9 @@ def test_how_far_a_group_is_behind_is_told(broker: Broker, own: TenantStore) -> 
     (found,) = own.overview.sources()
     assert found.behind == 7
     assert found.behind_at is not None
+    text = Metrics(Board(), 0).text((), [found])
+    assert f'indicia_source_behind{{source="{found.number}"}} 7\n' in text
+    assert f'indicia_source_asked_seconds{{source="{found.number}"}} ' in text
 
 
 # Who may
@@ -418,7 +423,7 @@ def test_what_a_topic_refuses_is_refused_and_the_rest_delivered(broker: Broker, 
 
 
 def test_consumers_that_are_killed_in_rebalances_change_nothing(broker: Broker, tmp_path: Path) -> None:
-    stream = Stream(3, 12_000)
+    stream = Stream(3, 8000)
     found, wanted = GroupSoak(tmp_path / "home", broker, stream, 4, (0.3, 0.8)).run()
     assert found == wanted
     assert wanted["detections"] == pytest.approx(stream.events / SHARE, rel=0.1)

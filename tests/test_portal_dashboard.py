@@ -128,10 +128,11 @@ def test_sources_outputs_and_what_is_in_force(service: Local, tenant: TenantStor
             *(Arrived(f"s{number}", 1, 0, 0, now - timedelta(hours=1), None) for number in range(9)),
         ]
     )
+    tenant.overview.note_sources([], {"dns": 5000, "late": 0, "nobody": 1})
     tenant.outbox.add(Output("siem", "webhook", "https://siem.example/"), "x")
     rise(tenant, "pc-9", name="Another")
     said = text_of(settled(alex))
-    assert "dns 3 malformed just now 2 minutes 1,200 4" in said
+    assert "dns 3 malformed 5,000 wait at the source just now 2 minutes 1,200 4" in said
     assert "late just now 9 hours" in said
     assert "and 3 that sent less lately" in said
     assert "siem webhook 1 just now 0 Ready" in said

@@ -121,7 +121,9 @@ def _state(status: str, code: int) -> Response:
 
 def _metrics_route(metrics: Metrics, credentials: Credentials, store: Store) -> Route:
     def text() -> str:
-        return metrics.text([one for tenant in store.sending() for one in tenant.outbox.backlogs()])
+        backlogs = [one for tenant in store.sending() for one in tenant.outbox.backlogs()]
+        sources = [one for tenant in store.tenants() for one in store.tenant(tenant.uid).overview.sources()]
+        return metrics.text(backlogs, sources)
 
     async def answer(request: Request) -> Response:
         """GET /metrics"""

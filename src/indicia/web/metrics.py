@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 from indicia.live.intake import Taken
 from indicia.messages import Backlog
+from indicia.store import Arrived
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, float("inf"))
@@ -137,9 +138,9 @@ class Metrics:
         self._row[self._places["indicia_index_generation"]] = generation
         self._row[self._places[_LAG]] = current_at
 
-    def text(self, backlogs: Sequence[Backlog] = ()) -> str:
-        """All of it, of all workers, and what the store says of outputs."""
-        return "\n".join((*self._lines(), *_of_outputs(backlogs))) + "\n"
+    def text(self, backlogs: Sequence[Backlog] = (), sources: Sequence[Arrived] = ()) -> str:
+        """All of it, of all workers, and what the store says of outputs and sources."""
+        return "\n".join((*self._lines(), *_of_outputs(backlogs), *_of_sources(sources))) + "\n"
 
     def _lines(self) -> Iterator[str]:
         for name, told in COUNTERS.items():
@@ -189,6 +190,23 @@ def _of_outputs(backlogs: Sequence[Backlog]) -> Iterator[str]:
         yield from _head(name, told, "gauge")
         for one, value in zip(backlogs, values, strict=True):
             yield f'{name}{{output="{one.output_id}"}} {_spelt(round(value, 3))}'
+
+
+def _of_sources(sources: Sequence[Arrived]) -> Iterator[str]:
+    """Of those that keep their messages themselves; by number, which says nothing of what they are."""
+    now = datetime.now(UTC)
+    known = [one for one in sources if one.behind is not None and one.behind_at is not None]
+    for name, told, values in (
+        ("indicia_source_behind", "Messages that wait at a source.", [one.behind for one in known]),
+        (
+            "indicia_source_asked_seconds",
+            "Since when nobody has asked a source how many wait.",
+            [max(0.0, (now - (one.behind_at or now)).total_seconds()) for one in known],
+        ),
+    ):
+        yield from _head(name, told, "gauge")
+        for one, value in zip(known, values, strict=True):
+            yield f'{name}{{source="{one.number}"}} {_spelt(round(value or 0, 3))}'
 
 
 def _head(name: str, told: str, kind: str) -> Sequence[str]:
