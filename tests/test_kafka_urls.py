@@ -15,6 +15,7 @@ from indicia.live.kafka import Wanted, read
 from indicia.outputs import opened
 from indicia.outputs.brokers import Address
 from indicia.outputs.given import Given
+from indicia.store import Store
 from indicia.telemetry.records import Form
 
 
@@ -98,6 +99,7 @@ def test_a_message_is_an_object_or_lines(
     assert (found.form, found.lines, len(found.faults)) == (form, lines, faults)
 
 
+@pytest.mark.full
 def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
         code = "import sys; sys.modules['confluent_kafka'] = None; from indicia.cli import main; main()"
@@ -108,6 +110,7 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    run("definitions", "list")
+    with Store.open(f"sqlite:///{tmp_path / 'indicia.db'}") as store:
+        store.add_tenant("contoso")
     assert "pip install 'indicia[kafka]'" in run("watch", "kafka://broker/topic")
     assert "pip install 'indicia[kafka]'" in run("outputs", "add", "lake", "kafka://broker/topic")
