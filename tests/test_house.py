@@ -157,6 +157,7 @@ def test_no_sql_is_put_together_from_text() -> None:
     strange = [
         f"{where(path)}:{node.lineno}"
         for path in MODULES
+        if "migrations" not in path.parts  # what makes functions and tables binds nothing
         for node in ast.walk(tree(path))
         if isinstance(node, ast.JoinedStr)
         and any(isinstance(node, ast.FormattedValue) for node in node.values)

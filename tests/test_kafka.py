@@ -35,7 +35,7 @@ from indicia.web.metrics import Board, Metrics
 from service import wait_until
 from soak.group import GroupSoak
 from soak.stream import SHARE, Stream, furnish, outcome, undisturbed
-from stored import add, detection, opened
+from stored import add, detection, opened, path_of
 
 pytestmark = pytest.mark.full
 
@@ -56,9 +56,9 @@ def own(tmp_path: Path) -> Iterator[TenantStore]:
 
 def watched(own: TenantStore, url: str, told: list[Malformed] | None = None, seconds: float = 30) -> Watch:
     """A watch of a topic that has ended when nothing came for half a second after something had."""
-    following = Following(own, own._database.path.parent / "indexes", lambda: False)
+    following = Following(own, path_of(own).parent / "indexes", lambda: False)
     heard: list[Malformed] = [] if told is None else told
-    watch = Watch(following, [url], own._database.path.parent / "watch", malformed=heard.append)
+    watch = Watch(following, [url], path_of(own).parent / "watch", malformed=heard.append)
     stopped, came = threading.Event(), [0.0, 0.0]
 
     def look() -> None:
@@ -106,7 +106,7 @@ def test_messages_of_all_partitions_are_matched_and_then_committed(broker: Broke
     (source,) = own.overview.sources()
     assert (source.name, source.events, source.malformed) == (f"kafka:{topic}", 2000, 0)
     # As a scan of the same lines finds them.
-    folder = own._database.path.parent
+    folder = path_of(own).parent
     with opened(folder / "other.db") as other:
         furnish(other)
         wanted = undisturbed(other, stream, folder / "other")
@@ -349,7 +349,7 @@ def test_a_watch_waits_for_brokers_in_words_and_ends_at_once(
 
 
 def output(own: TenantStore, target: str, **more: Any) -> Output:
-    home = own._database.path.parent
+    home = path_of(own).parent
     new = Output(name="lake", kind="", target="", sends=(Sent.OPENED, Sent.GROWN, Sent.DETECTED))
     given = Given(target, more.get("options", {}), more.get("secret", ""))
     return own.outbox.add(targets.sealed(Seal(home), own.uid, new, given), "tests")
@@ -402,7 +402,7 @@ def test_alerts_go_to_a_topic_and_a_broker_that_is_down_loses_none(broker: Broke
 
 def own_store(own: TenantStore) -> Any:
     """The store that a tenant is of."""
-    return Store.open(f"sqlite:///{own._database.path}")
+    return Store.open(f"sqlite:///{path_of(own)}")
 
 
 def test_what_a_topic_refuses_is_refused_and_the_rest_delivered(broker: Broker, tmp_path: Path) -> None:

@@ -39,13 +39,18 @@ BACKDATE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Certificates:
-    """Where the three files are that a server and its clients need."""
+class Shown:
+    """Where the two files are that a server needs; clients trust who issued the certificate."""
 
-    authority: Path | None
-    """None: clients trust who issued the certificate, as they trust others."""
     certificate: Path
     key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates(Shown):
+    """The same, and where clients find the authority of the home that issued it."""
+
+    authority: Path
     replaced: bool = False
     """The authority that was there could not vouch for a name, or was at its end: clients need this one."""
 
@@ -75,7 +80,7 @@ def ensure_original(home: Path, *, now: datetime | None = None) -> Certificates:
     return _ensure(home / "tls" / "original", ORIGINAL, now or datetime.now(UTC))
 
 
-def given(certificate: str, key: str, *, now: datetime | None = None) -> Certificates:
+def given(certificate: str, key: str, *, now: datetime | None = None) -> Shown:
     """A certificate that somebody else issued, and its key, in files of ours to read but not to write.
 
     Raises InputError where one of them cannot be read, they do not belong together, or it has expired.
@@ -98,12 +103,12 @@ def given(certificate: str, key: str, *, now: datetime | None = None) -> Certifi
         raise InputError(
             f"expired on {read.not_valid_after_utc:%Y-%m-%d}; put a new one there", place=certificate
         )
-    return Certificates(None, Path(certificate), Path(key))
+    return Shown(Path(certificate), Path(key))
 
 
 def _ensure(folder: Path, names: tuple[str, ...], now: datetime) -> Certificates:
     own = folder / "ca.pem"
-    found = Certificates(own, folder / "server.pem", folder / "server.key")
+    found = Certificates(folder / "server.pem", folder / "server.key", own)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _covers(own, folder / "ca.key", names, now, constrained=True):

@@ -74,7 +74,7 @@ def copy(source: Database, target: Database, tell: Tell, *, as_is: bool = False)
             target.skip_ids(connection, name, number)
         if not as_is:
             _live_on(connection)
-        connection.exec_driver_sql(f"DROP TABLE {migrate.COPYING}")
+        migrate.COPYING.drop(connection)
     return found
 
 
@@ -83,8 +83,8 @@ def _begin(target: Database) -> None:
     with target.schema_change() as connection:
         there = target.tables(connection)
         if not there:
-            connection.exec_driver_sql(f"CREATE TABLE {migrate.COPYING} (since BIGINT)")
-        elif migrate.COPYING not in there:
+            migrate.COPYING.create(connection)
+        elif migrate.COPYING.name not in there:
             raise StoreError(
                 f"{target.name} is not empty; name an empty database, or a file that is not there"
             )

@@ -10,7 +10,7 @@ compared with VERSIONS; a test holds that list against the migrations themselves
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, delete, insert, select
 
 from indicia.errors import StoreError
 from indicia.store.engine import Database
@@ -24,8 +24,8 @@ SINCE = "0018"
 writers what older ones do not do, raises it to a version that has been released before."""
 
 
-COPYING = "copying"
-"""A table that is there while a store is being copied into a database (`copying`)."""
+COPYING = Table("copying", MetaData(), Column("since", BigInteger))
+"""It is there while a store is being copied into a database (`copying`)."""
 
 
 def up_to_date(database: Database, *, copying: bool = False) -> None:
@@ -51,12 +51,12 @@ def reaches_back(since: str | None) -> bool:
 def _is_behind(connection: Connection, database: Database, *, copying: bool) -> bool:
     """Whether the tables are older than HEAD, or not there."""
     found = set(database.tables(connection))
-    if COPYING in found and not copying:
+    if COPYING.name in found and not copying:
         raise StoreError(
             f"a copy into {database.name} has not ended; give the same `indicia store` command once more, "
             "which goes on with it, or empty that database"
         )
-    found.discard(COPYING)
+    found.discard(COPYING.name)
     if not found:
         return True
     if "alembic_version" not in found:

@@ -151,8 +151,8 @@ class PostgreSQL:
 
     def last_id(self, connection: Connection, table: str) -> int:
         """The greatest id that a table ever had, or a greater one: a sequence runs ahead of a snapshot."""
-        found = connection.exec_driver_sql(f"SELECT last_value, is_called FROM {table}_id_seq").one()  # noqa: S608
-        return int(found[0]) if found[1] else 0
+        ask = "SELECT pg_sequence_last_value(CAST(%s AS regclass))"
+        return int(connection.exec_driver_sql(ask, (f"{table}_id_seq",)).scalar() or 0)
 
     def skip_ids(self, connection: Connection, table: str, number: int) -> None:
         """New rows of a table get greater ids than this one."""

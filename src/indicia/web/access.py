@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from indicia.auth import assertions, certificates, secrets
-from indicia.auth.certificates import Certificates
+from indicia.auth.certificates import Shown
 from indicia.auth.tokens import RESOURCES
 from indicia.errors import InputError
 from indicia.settings import Settings
@@ -32,7 +32,7 @@ def details(settings: Settings, tenant_uid: str, client_id: str, secret: str) ->
     }
 
 
-def certified(settings: Settings) -> Certificates | None:
+def certified(settings: Settings) -> Shown | None:
     """The service's certificates: those it was given, else its own, made where there are none.
 
     None without TLS. Raises InputError with what is wrong with a file.

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from indicia.auth import certificates
-from indicia.auth.certificates import Certificates
+from indicia.auth.certificates import Certificates, Shown
 from indicia.errors import InputError, StoreError
 from indicia.live import courier
 from indicia.live.imports import Imports
@@ -196,10 +196,10 @@ class _Server(uvicorn.Server):
                     transport.abort()
 
 
-def certify(settings: Settings, warn: Callable[[str], None] = _nobody) -> Certificates | None:
+def certify(settings: Settings, warn: Callable[[str], None] = _nobody) -> Shown | None:
     """`access.certified`; who runs the service is told of a new authority."""
     found = access.certified(settings)
-    if found is not None and found.replaced:
+    if isinstance(found, Certificates) and found.replaced:
         warn(
             f"The certificate authority was made anew, because the old one may not vouch for {settings.host} "
             f"or has come to its end: clients that keep a copy need {found.authority}, and a service that "
@@ -208,7 +208,7 @@ def certify(settings: Settings, warn: Callable[[str], None] = _nobody) -> Certif
     return found
 
 
-def _config(settings: Settings, application: Starlette, found: Certificates | None) -> uvicorn.Config:
+def _config(settings: Settings, application: Starlette, found: Shown | None) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         host=settings.host,
