@@ -6,6 +6,7 @@ is a database of the server of `postgres`, made from one with tables the first t
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -82,6 +83,14 @@ def url(path: Path, *, empty: bool = False) -> str:
         server = postgres.server()
         _names[path] = server.make() if empty else _clean.pop() if _clean else server.make(_with_tables())
     return postgres.server().url(_names[path])
+
+
+def copy(source: Path, to: Path) -> None:
+    """The store of a path, which nobody has open, at another path too."""
+    if source not in _names:
+        shutil.copy(source, to)
+        return
+    _names[to] = postgres.server().make(_names[source])
 
 
 def _wiped(name: str) -> bool:

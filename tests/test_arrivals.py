@@ -43,7 +43,9 @@ def line(data: bytes) -> Source:
     return Source("s", part=Part(Form.JSON), held=data)
 
 
-def test_what_an_intake_takes_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_intake_takes_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
     monkeypatch.setattr(arrivals, "EVERY", 0.0)
     path = tmp_path / "i.db"
     ago = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
@@ -68,7 +70,7 @@ def test_what_an_intake_takes_is_noted(tmp_path: Path, monkeypatch: pytest.Monke
     assert timedelta(minutes=5) <= one.lag < timedelta(minutes=6)
 
 
-def test_what_came_last_is_noted_at_the_end(tmp_path: Path) -> None:
+def test_what_came_last_is_noted_at_the_end(tmp_path: Path, database: str) -> None:
     path, log = tmp_path / "i.db", tmp_path / "dns.log"
     at = datetime(2026, 3, 1, tzinfo=UTC)
     log.write_bytes(dns("host-0.example", at) + dns("elsewhere.example", at))
@@ -83,7 +85,9 @@ def test_what_came_last_is_noted_at_the_end(tmp_path: Path) -> None:
     assert one.event_at == at
 
 
-def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_noted_is_noted_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
     with opened(tmp_path / "i.db") as tenant:
         came = Arrivals(tenant)
         came.came("s", line(b"{}\n"), 1, 0, 0)
@@ -106,7 +110,7 @@ def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_fault_of_ours_does_not_end_the_following(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database: str
 ) -> None:
     met = threading.Event()
 
@@ -136,7 +140,7 @@ def test_a_fault_of_ours_does_not_end_the_following(
     assert "KeyError" in caplog.text
 
 
-def test_the_last_line_may_be_anything(tmp_path: Path) -> None:
+def test_the_last_line_may_be_anything(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         came = Arrivals(tenant)
         lines = (
@@ -155,7 +159,7 @@ def test_the_last_line_may_be_anything(tmp_path: Path) -> None:
         assert (one.events, one.event_at) == (len(lines), None)
 
 
-def test_of_a_flood_of_names_a_bounded_number_is_held(tmp_path: Path) -> None:
+def test_of_a_flood_of_names_a_bounded_number_is_held(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         came = Arrivals(tenant)
         for number in range(arrivals.MOST + 500):

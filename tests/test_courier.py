@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,7 @@ from indicia.telemetry.events import events
 from indicia.telemetry.sources import Source
 from receivers import Reply, Request, slowly, web
 from service import Local, add_access, running, wait_until
-from stored import add, detection, everything, opened, path_of, url
+from stored import add, detection, everything, opened, path_of, raw, url
 
 pytestmark = pytest.mark.full
 
@@ -43,7 +41,7 @@ GO_ON = threading.Event()
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[TenantStore]:
+def own(tmp_path: Path, database: str) -> Iterator[TenantStore]:
     """A tenant with three indicators."""
     with opened(tmp_path / "indicia.db") as tenant:
         add(tenant, 3)
@@ -86,9 +84,9 @@ def told(own: TenantStore, name: str = "one") -> list[dict[str, Any]]:
 
 
 def count(own: TenantStore, state: str, name: str = "one") -> int:
-    with closing(sqlite3.connect(path_of(own))) as raw:
+    with raw(path_of(own)) as execute:
         query = "SELECT count(*) FROM outbox WHERE state = ? AND output_id = ?"
-        return int(raw.execute(query, (state, own.outbox.output(name).id)).fetchone()[0])
+        return int(execute(query, state, own.outbox.output(name).id)[0][0])
 
 
 # What is put in
@@ -263,9 +261,8 @@ def test_what_is_refused_too_often_is_dead_and_can_be_sent_again(own: TenantStor
 def test_what_nobody_takes_for_days_is_dead(own: TenantStore) -> None:
     hook(own, "http://127.0.0.1:9/")
     alerts(own, 1, 2)
-    with closing(sqlite3.connect(path_of(own))) as raw:
-        raw.execute("UPDATE outbox SET made_at = made_at - ? WHERE id = 1", (4 * 86_400 * 10**6,))
-        raw.commit()
+    with raw(path_of(own)) as execute:
+        execute("UPDATE outbox SET made_at = made_at - ? WHERE id = 1", 4 * 86_400 * 10**6)
     deliver(own)
     assert [one.number for one in own.outbox.dead("one")] == [1]
     assert own.outbox.replay("one", "tests") == 1
@@ -323,12 +320,18 @@ def test_what_was_acknowledged_is_noted_when_the_store_is_free_again(
     own: TenantStore, tmp_path: Path
 ) -> None:
     """Another process holds the store's lock for longer than a writer waits."""
-    with closing(sqlite3.connect(path_of(own), check_same_thread=False)) as raw, web() as server:
+    with opened(path_of(own)) as other, web() as server:
+
+        def hold(held: threading.Event) -> None:
+            with other._database.writing():
+                held.set()
+                time.sleep(0.8)
 
         def answer(_request: Request) -> Reply:
             if not server.requests:
-                raw.execute("BEGIN IMMEDIATE")
-                threading.Timer(0.8, raw.rollback).start()
+                held = threading.Event()
+                threading.Thread(target=hold, args=(held,)).start()
+                assert held.wait(10)
             return 204, {}, b""
 
         server.answer = answer
@@ -413,7 +416,8 @@ def killed(home: Path, settles: int) -> None:
         "run",
         "--once",
     ]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    environment = os.environ | {"INDICIA_DATABASE": url(home / "indicia.db")}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

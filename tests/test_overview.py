@@ -53,7 +53,7 @@ def counted(tenant: TenantStore, hours: int = 1) -> dict[Severity, tuple[int, in
     return found
 
 
-def test_what_is_recorded_is_counted_once_by_severity(tmp_path: Path) -> None:
+def test_what_is_recorded_is_counted_once_by_severity(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         rise(tenant, machines=3, values=2)
         rise(tenant, severity=LOW)
@@ -70,7 +70,7 @@ def test_what_is_recorded_is_counted_once_by_severity(tmp_path: Path) -> None:
         assert counted(tenant)[HIGH] == (4, 7, 1)
 
 
-def test_spans_begin_at_full_hours_and_days(tmp_path: Path) -> None:
+def test_spans_begin_at_full_hours_and_days(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         rise(tenant)
         (hour,) = tenant.overview.recorded(LONG_AGO)
@@ -81,7 +81,7 @@ def test_spans_begin_at_full_hours_and_days(tmp_path: Path) -> None:
         assert tenant.overview.recorded(now + timedelta(hours=1)) == []
 
 
-def test_what_was_there_before_the_tallies_is_counted_by_the_migration(tmp_path: Path) -> None:
+def test_what_was_there_before_the_tallies_is_counted_by_the_migration(tmp_path: Path, database: str) -> None:
     path = tmp_path / "i.db"
     with opened(path) as tenant:
         rise(tenant, machines=3, values=2)
@@ -98,7 +98,7 @@ def test_what_was_there_before_the_tallies_is_counted_by_the_migration(tmp_path:
         assert tenant.overview.recorded(LONG_AGO) == before
 
 
-def test_open_alerts_by_status_and_severity(tmp_path: Path) -> None:
+def test_open_alerts_by_status_and_severity(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         rise(tenant, machines=4)
         rise(tenant, severity=LOW, machines=2)
@@ -108,7 +108,7 @@ def test_open_alerts_by_status_and_severity(tmp_path: Path) -> None:
         assert tenant.overview.open() == {(NEW, HIGH): 2, (WORKED_ON, HIGH): 1, (NEW, LOW): 2}
 
 
-def test_what_alerts_are_most_often_about(tmp_path: Path) -> None:
+def test_what_alerts_are_most_often_about(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         rise(tenant, machines=3, values=2)
         rise(tenant, severity=LOW, machines=1)
@@ -125,7 +125,7 @@ def test_what_alerts_are_most_often_about(tmp_path: Path) -> None:
         assert (nothing.definitions, nothing.machines, nothing.values) == ([], [], [])
 
 
-def test_indicators_by_type_and_function(tmp_path: Path) -> None:
+def test_indicators_by_type_and_function(tmp_path: Path, database: str) -> None:
     now = datetime.now(UTC)
     name, equals = IndicatorType.DOMAIN_NAME, DetectionFunction.EQUALS
     with opened(tmp_path / "i.db") as tenant:
@@ -145,7 +145,7 @@ def test_indicators_by_type_and_function(tmp_path: Path) -> None:
         assert tenant.overview.held(now) == []
 
 
-def test_storms_and_suppressions_in_force(tmp_path: Path) -> None:
+def test_storms_and_suppressions_in_force(tmp_path: Path, database: str) -> None:
     now = datetime.now(UTC)
     with opened(tmp_path / "i.db", Quotas(alerts_per_hour=2)) as tenant:
         rise(tenant, machines=5)
@@ -159,7 +159,7 @@ def test_storms_and_suppressions_in_force(tmp_path: Path) -> None:
         assert tenant.overview.suppressions(now + timedelta(hours=2)) == 0
 
 
-def test_the_mark_moves_with_what_is_counted(tmp_path: Path) -> None:
+def test_the_mark_moves_with_what_is_counted(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         seen = [tenant.overview.state()]
         owner = add(tenant, 1)
@@ -175,7 +175,7 @@ def arrived(name: str, at: datetime, event_at: datetime | None = None, events: i
     return Arrived(name, events, 1, 2, at, event_at)
 
 
-def test_what_came_of_a_source_is_added_up(tmp_path: Path) -> None:
+def test_what_came_of_a_source_is_added_up(tmp_path: Path, database: str) -> None:
     now = datetime(2026, 3, 1, 12, tzinfo=UTC)
     later = now + timedelta(minutes=1)
     with opened(tmp_path / "i.db") as tenant:
@@ -192,7 +192,7 @@ def test_what_came_of_a_source_is_added_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "n" * 5000, "", "\x1b[31m\u202ered"])
-def test_a_source_may_have_any_name(tmp_path: Path, name: str) -> None:
+def test_a_source_may_have_any_name(tmp_path: Path, name: str, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         tenant.overview.note_sources([arrived(name, datetime.now(UTC))] * 2)
         (found,) = tenant.overview.sources()
@@ -200,7 +200,7 @@ def test_a_source_may_have_any_name(tmp_path: Path, name: str) -> None:
         assert 1 <= len(found.name) <= sources.NAME_LIMIT
 
 
-def test_of_too_many_sources_those_that_are_silent_longest_go(tmp_path: Path) -> None:
+def test_of_too_many_sources_those_that_are_silent_longest_go(tmp_path: Path, database: str) -> None:
     start = datetime(2026, 3, 1, tzinfo=UTC)
     with Store.open(url(tmp_path / "i.db")) as store:
         one, two = (store.tenant(store.add_tenant(name).uid) for name in ("one", "two"))
@@ -255,7 +255,7 @@ def test_what_each_page_asks_reads_no_whole_table(tmp_path: Path, work: str) -> 
         assert work != "storms" or "ix_alerts_storm" in plan
 
 
-def test_old_hours_are_forgotten(tmp_path: Path) -> None:
+def test_old_hours_are_forgotten(tmp_path: Path, database: str) -> None:
     with opened(tmp_path / "i.db") as tenant:
         with tenant._writing() as scope:
             assert isinstance(scope, Scope)

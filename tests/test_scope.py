@@ -126,7 +126,7 @@ def test_a_reference_between_tables_of_tenants_holds_the_tenant() -> None:
     assert not loose
 
 
-def test_a_scope_refuses_what_is_nobodys(tmp_path: Path) -> None:
+def test_a_scope_refuses_what_is_nobodys(tmp_path: Path, database: str) -> None:
     with Store.open(url(tmp_path / "indicia.db")) as store, store._database.writing() as connection:
         scope = Scope(connection, 1)
         for call in (
@@ -142,7 +142,7 @@ def test_a_scope_refuses_what_is_nobodys(tmp_path: Path) -> None:
             scope.update(tables.definitions, tenant_id=2)
 
 
-def test_the_database_refuses_a_row_of_two_tenants(tmp_path: Path) -> None:
+def test_the_database_refuses_a_row_of_two_tenants(tmp_path: Path, database: str) -> None:
     path = tmp_path / "indicia.db"
     with Store.open(url(path)) as store:
         one, two = (store.tenant(store.add_tenant(name).uid) for name in ("one", "two"))

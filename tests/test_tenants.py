@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -52,7 +51,7 @@ from indicia.store.members import Members
 from indicia.store.queue import AlertFilter, Queue, Sort
 from indicia.store.retention import Retention
 from indicia.store.trail import Trail, Wanted
-from stored import add, definition, detection, engine_of, everything, indicator, sound, url
+from stored import add, copy, definition, detection, engine_of, everything, indicator, sound, url
 
 LATER = timedelta(days=1)
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
@@ -96,10 +95,10 @@ class Two:
     suppression_id: int
     output_id: int
     message: Message
-    person_uid: str
-    link_id: int
     list_id: int
     entry_id: int
+    person_uid: str
+    link_id: int
 
 
 def certificate(digit: str) -> Certificate:
@@ -151,7 +150,7 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Any, ...]]:
+def made(tmp_path_factory: pytest.TempPathFactory, kind: str) -> tuple[Path, tuple[Any, ...]]:
     """A store with two tenants, closed, and what the second has."""
     path = tmp_path_factory.mktemp("made") / "indicia.db"
     with Store.open(url(path)) as store:
@@ -164,10 +163,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Any, ...
 
 
 @pytest.fixture
-def two(tmp_path: Path, made: tuple[Path, tuple[Any, ...]]) -> Iterator[Two]:
+def two(tmp_path: Path, database: str, made: tuple[Path, tuple[Any, ...]]) -> Iterator[Two]:
     """Two tenants of one store, a copy of the one that was made."""
     path, things = tmp_path / "indicia.db", made[1]
-    shutil.copy(made[0], path)
+    copy(made[0], path)
     with Store.open(url(path)) as store:
         yield Two(path, store, store.tenant("mine"), store.tenant("theirs"), *things)
     sound(path)
@@ -424,7 +423,7 @@ def watched(store: Store) -> list[tuple[str, Any]]:
     seen: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        seen.append((statement, parameters))
+        seen.append((re.sub(r"%s(::\w+(\[\])?)?", "?", statement), parameters))
 
     event.listen(engine_of(store), "before_cursor_execute", note)
     return seen

@@ -31,6 +31,13 @@ def tenant(tmp_path: Path, database: str) -> Iterator[TenantStore]:
         yield found
 
 
+@pytest.fixture
+def filed(tmp_path: Path) -> Iterator[TenantStore]:
+    """As `tenant`, in a file, for what SQLite plans."""
+    with opened(tmp_path / "indicia.db") as found:
+        yield found
+
+
 def log(tenant: TenantStore, count: int) -> None:
     """Entries an hour apart, by ann and bob in turn, every tenth of them a deletion."""
     with tenant._writing() as scope:
@@ -104,7 +111,7 @@ def test_a_page_says_how_far_it_has_looked(tenant: TenantStore, monkeypatch: pyt
     ],
 )
 def test_the_index_of_times_serves_every_page(
-    tenant: TenantStore, monkeypatch: pytest.MonkeyPatch, wanted: Wanted, after: Mark | None
+    filed: TenantStore, monkeypatch: pytest.MonkeyPatch, wanted: Wanted, after: Mark | None
 ) -> None:
     plans: list[str] = []
     row, rows_ = Scope.row, Scope.rows
@@ -124,13 +131,13 @@ def test_the_index_of_times_serves_every_page(
 
     monkeypatch.setattr(Scope, "row", one)
     monkeypatch.setattr(Scope, "rows", several)
-    tenant.trail.page(wanted, after=after)
+    filed.trail.page(wanted, after=after)
     assert plans
     assert all("ix_audit_tenant_id_at_id" in plan for plan in plans), plans
 
 
-def test_retention_ends_at_the_first_entry_that_is_young(tenant: TenantStore) -> None:
-    with tenant._reading() as scope:
+def test_retention_ends_at_the_first_entry_that_is_young(filed: TenantStore) -> None:
+    with filed._reading() as scope:
         _, at = retention._AGED[What.AUDIT]
         query = scope.select(tables.audit, tables.audit.c.id).where(at + 0 >= 1).order_by(tables.audit.c.id)
         text = str(query.limit(1).compile(compile_kwargs={"literal_binds": True}))
