@@ -34,6 +34,8 @@ SETTINGS = {
     "log_min_messages": "warning",
 }
 NOBODY = "nobody"
+LOCKED = "locked"
+"""A user that must give a password; a test makes it."""
 
 
 @dataclass
@@ -111,6 +113,8 @@ def new(settings: dict[str, str] | None = None) -> Server:
     made = subprocess.run(making, capture_output=True, text=True, check=False)
     if made.returncode:
         raise RuntimeError(made.stderr)
+    rules = server.data / "pg_hba.conf"
+    rules.write_text(f"local all {LOCKED} scram-sha-256\n" + rules.read_text())
     server.start()
     return server
 

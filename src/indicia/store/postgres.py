@@ -67,15 +67,15 @@ _STATES: tuple[tuple[str, str, int | None], ...] = (
 )
 """Beginnings of SQLSTATE, the longer before the shorter."""
 _AT_THE_DOOR: tuple[tuple[str, str], ...] = (
+    ("too many ", "53300"),
+    ("remaining connection slots", "53300"),
+    ("the database system is ", "57P03"),
     ("authentication failed", "28P01"),
     ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),
     ("is not permitted to log in", "28000"),
     ('role "', "28000"),
     ('database "', "3D000"),
-    ("too many ", "53300"),
-    ("remaining connection slots", "53300"),
-    ("the database system is ", "57P03"),
 )
 """What a server says that lets nobody in, where libpq hands on its words alone."""
 
@@ -87,14 +87,16 @@ class PostgreSQL:
         conninfo, self.name = _parsed(url)
         self._busy_seconds = busy_seconds
         self._turn = threading.Lock()
-        self._engine = _engine(conninfo, busy_seconds)
+        self._engine = _engine(conninfo, self.name, busy_seconds)
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
         if not create:
             with self.reading() as connection:
-                if not self.tables(connection):
-                    raise StoreError(f"there is no store in {self.name}; `indicia init` makes one")
+                empty = not self.tables(connection)
+            if empty:
+                self.close()
+                raise StoreError(f"there is no store in {self.name}; `indicia init` makes one")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -202,10 +204,20 @@ def _parsed(url: str) -> tuple[str, str]:
     return make_conninfo(**(_DEFAULTS | told)), name
 
 
-def _engine(conninfo: str, busy_seconds: float) -> Engine:
+def _reached(conninfo: str, name: str) -> psycopg.Connection[Any]:
+    """A new connection; StoreError for a database of another encoding, which could not keep every text."""
+    raw = psycopg.connect(conninfo)
+    encoding = raw.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raw.close()
+        raise StoreError(f"{name} keeps texts as {encoding}; make it with `createdb --encoding=UTF8`")
+    return raw
+
+
+def _engine(conninfo: str, name: str, busy_seconds: float) -> Engine:
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(conninfo),
+        creator=lambda: _reached(conninfo, name),
         paramstyle="format",  # by position, as the statements that `scope` keeps as texts have them
         isolation_level="READ COMMITTED",
         use_native_hstore=False,
@@ -234,6 +246,12 @@ def _engine(conninfo: str, busy_seconds: float) -> Engine:
             raise InvalidatePoolError from None
         if raw.pgconn.status != ConnStatus.OK:
             raise InvalidatePoolError
+
+    @event.listens_for(engine, "checkin")
+    def _checkin(raw: psycopg.Connection[Any] | None, _record: Any) -> None:
+        # SQLAlchemy leaves it at "may write", which a standby refuses; unsaid it is as the server has it.
+        if raw is not None and not raw.closed:
+            raw.read_only = None
 
     return engine
 
