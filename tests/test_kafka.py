@@ -35,7 +35,7 @@ from indicia.web.metrics import Board, Metrics
 from service import wait_until
 from soak.group import GroupSoak
 from soak.stream import SHARE, Stream, furnish, outcome, undisturbed
-from stored import add, detection, opened, path_of
+from stored import add, detection, opened, path_of, url
 
 pytestmark = pytest.mark.full
 
@@ -402,7 +402,7 @@ def test_alerts_go_to_a_topic_and_a_broker_that_is_down_loses_none(broker: Broke
 
 def own_store(own: TenantStore) -> Any:
     """The store that a tenant is of."""
-    return Store.open(f"sqlite:///{path_of(own)}")
+    return Store.open(url(path_of(own)))
 
 
 def test_what_a_topic_refuses_is_refused_and_the_rest_delivered(broker: Broker, tmp_path: Path) -> None:

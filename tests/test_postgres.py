@@ -22,6 +22,7 @@ from indicia.errors import InputError, StoreError
 from indicia.live import compiled
 from indicia.store import Store, TenantStore
 from indicia.store import postgres as engine
+from indicia.store.tables import METADATA
 from service import add_access, local
 from stored import add, definition, detection, indicator, opened, url
 
@@ -208,9 +209,9 @@ def test_a_connection_that_is_cut_undoes_what_it_did(path: Path, tenant: TenantS
 
     def write() -> None:
         with tenant._writing() as scope:
-            scope.insert(stored.METADATA.tables["receipts"], key="k", digest="d", answer="", created_at=1)
+            scope.insert(METADATA.tables["receipts"], key="k", digest="d", answer="", created_at=1)
             cut()
-            scope.insert(stored.METADATA.tables["receipts"], key="l", digest="d", answer="", created_at=1)
+            scope.insert(METADATA.tables["receipts"], key="l", digest="d", answer="", created_at=1)
 
     with pytest.raises(StoreError, match="is stopping or starting") as told:
         write()
@@ -227,7 +228,7 @@ def test_who_stands_still_gives_the_lock_back(
     def stand() -> None:
         with tenant._writing() as scope:
             time.sleep(0.5)
-            scope.count(stored.METADATA.tables["receipts"])
+            scope.count(METADATA.tables["receipts"])
 
     with pytest.raises(StoreError, match="stood still too long"):
         stand()
@@ -262,7 +263,7 @@ def test_texts_come_back_as_they_were_in_the_order_of_code_points(tenant: Tenant
     made = tenant.add_definitions([definition(name=text) for text in texts], by="x")
     assert [one.name for one in tenant.definitions()[1:]] == texts
     with tenant._reading() as scope:
-        table = stored.METADATA.tables["definitions"]
+        table = METADATA.tables["definitions"]
         found = scope.rows(scope.select(table, table.c.name).where(table.c.id >= made[0].id).order_by("name"))
         assert [row.name for row in found] == sorted(texts)
         for text in texts:
@@ -286,7 +287,7 @@ def test_an_event_may_hold_what_it_likes(tenant: TenantStore) -> None:
 def test_a_reader_does_not_see_numbers_of_a_writer(path: Path, tenant: TenantStore) -> None:
     """Else a live index would believe that it has read what is not committed yet."""
     owner = add(tenant, 3)
-    table = stored.METADATA.tables["indicators"]
+    table = METADATA.tables["indicators"]
     with opened(path) as other, tenant._writing() as scope:
         assert scope.reserve_ids(table, 10) == range(4, 14)
         assert scope.last_id(table) == 13
