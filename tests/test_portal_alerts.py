@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import event
 
 from alerting import alert_of, armed, dns, met, several, under
+from explained import ON_A_FILE, plans
 from indicia.feeds.csv import unescape
 from indicia.model import (
     Alert,
@@ -27,7 +26,8 @@ from indicia.model import (
 )
 from indicia.store import AlertFilter, Role, Sort, Store, TenantStore, tables
 from service import Local, Reply
-from stored import definition, engine_of
+from stored import START, definition
+from stored import url as url_of
 from visiting import Visiting, text_of, visiting
 
 pytestmark = pytest.mark.full
@@ -448,16 +448,14 @@ def test_a_reader_reads(service: Local, tenant: TenantStore) -> None:
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantStore]:
-    """A tenant with alerts of three definitions on 40 machines."""
-    path = tmp_path_factory.mktemp("queue") / "indicia.db"
-    with Store.open(f"sqlite:///{path}") as store:
+def full(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Iterator[TenantStore]:
+    """A tenant with alerts of three definitions on 40 machines, some without a time."""
+    with Store.open(url_of(tmp_path_factory.mktemp(kind) / "queue.db")) as store:
         tenant = store.tenant(store.add_tenant("full").uid)
         for number, severity in enumerate((Severity.LOW, Severity.HIGH, Severity.MEDIUM)):
             found = armed(tenant, f"v{number}.example", severity=severity, title=f"Title {number}")
-            lines = [
-                dns(f"v{number}.example", f"m-{n}", f"2024-03-{1 + n % 28:02}T00:00:00Z") for n in range(40)
-            ]
+            times = ["" if n % 9 == 0 else f"2024-03-{1 + n % 28:02}T00:00:00Z" for n in range(40)]
+            lines = [dns(f"v{number}.example", f"m-{n}", time) for n, time in enumerate(times)]
             tenant.record(met(tenant, found, *lines))
         for alert in tenant.alerts()[::3]:
             tenant.change_alert(alert.id, {"status": AlertStatus.RESOLVED, "assigned_to": "Bo"}, "Bo")
@@ -498,10 +496,11 @@ def test_pages_are_those_of_the_plain_meaning(
     keys: dict[Sort, Callable[[Alert], object]] = {
         Sort.NEWEST: lambda one: one.number,
         Sort.SEVERITY: lambda one: (list(Severity).index(one.definition.severity), one.number),
-        Sort.LAST_SEEN: lambda one: (one.last_seen, one.number),
+        Sort.LAST_SEEN: lambda one: (one.last_seen is not None, one.last_seen or START, one.number),
         Sort.COUNT: lambda one: (one.detection_count, one.number),
     }
     plain = [one for one in full.alerts() if meaning(one)]
+    assert name != "all" or 0 < sum(one.last_seen is None for one in plain) < len(plain)
     plain.sort(key=keys[sort], reverse=True)  # type: ignore[arg-type]
     for few in (1, 2000):
         monkeypatch.setattr("indicia.store.queue.FEW", few)
@@ -522,32 +521,15 @@ def paged(full: TenantStore, wanted: AlertFilter, sort: Sort) -> list[Alert]:
 
 def plan_of(tenant: TenantStore, wanted: AlertFilter, sort: Sort) -> list[str]:
     """The statements of a page, as SQLite goes about them."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_c: object, _cursor: object, text: str, parameters: Any, _x: object, _m: bool) -> None:
-        seen.append((text, parameters))
-
-    engine = engine_of(tenant)
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        tenant.queue.page(wanted, sort, None, 7)
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    with tenant._reading() as scope:
-        raw = scope._connection.connection
-        plans = []
-        for text, parameters in seen:
-            if "FROM alerts" in text:
-                cursor = raw.cursor()
-                cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
-                plans.append(" ".join(str(row[3]) for row in cursor.fetchall()))
-    return plans
+    found = plans(tenant, lambda: tenant.queue.page(wanted, sort, None, 7))
+    return [plan for text, plan in found if "FROM alerts" in text]
 
 
 _TWO = (Severity.HIGH, Severity.LOW)
 _BOTH = (AlertStatus.NEW, AlertStatus.RESOLVED)
 
 
+@ON_A_FILE
 @pytest.mark.parametrize(
     ("sort", "index"),
     [
@@ -564,6 +546,7 @@ def test_an_order_is_that_of_an_index(full: TenantStore, sort: Sort, index: str)
         assert "TEMP B-TREE" not in first
 
 
+@ON_A_FILE
 def test_what_names_few_is_not_walked_for(full: TenantStore) -> None:
     for wanted in (AlertFilter(machine="m-3"), AlertFilter(definition=2), AlertFilter(assigned="Bo")):
         for sort in Sort:

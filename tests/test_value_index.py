@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from explained import ON_A_FILE
 from indicia import model, values
 from indicia.errors import InvalidValue
 from indicia.odata import parse, tree
@@ -47,11 +48,12 @@ FORMS = (
 
 
 @pytest.fixture(scope="module")
-def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantStore]:
-    with Store.open(url(tmp_path_factory.mktemp("index") / "indicia.db")) as store:
+def tenant(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Iterator[TenantStore]:
+    with Store.open(url(tmp_path_factory.mktemp(kind) / "indicia.db")) as store:
         yield store.tenant(store.add_tenant("contoso").uid)
 
 
+@ON_A_FILE
 @pytest.mark.parametrize(
     ("entity", "text", "sorted_by_id"),
     [
