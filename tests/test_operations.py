@@ -45,9 +45,9 @@ def test_the_commands_do_what_they_are_said_to(tmp_path: Path) -> None:
         zip(range(len(found)), re.split(r"^== \d+\n", done.stdout, flags=re.MULTILINE)[1:], strict=True)
     )
     assert '"status":"ready"' in told[0]
-    (backup,) = (place for place, block in enumerate(found) if "VACUUM INTO" in block)
-    assert re.search(r"^tenant default +ok +0 definitions", told[backup], re.MULTILINE)
-    assert f"{tmp_path / 'backup'}" in told[backup]
+    (restored,) = (place for place, block in enumerate(found) if "store restore" in block)
+    assert re.search(r"^tenant default +ok +0 definitions", told[restored], re.MULTILINE)
+    assert f"{tmp_path / 'restored'}" in told[restored]
     assert told[len(found) - 1] == "indicia_workers 1\n"
 
 
