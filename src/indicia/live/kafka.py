@@ -40,6 +40,7 @@ from indicia.outputs import brokers
 from indicia.outputs.given import Given
 from indicia.telemetry.records import Form, of_lines
 
+GROUP = "indicia"
 AT_ONCE = 10_000
 """Messages of one look."""
 PIECE = 4 * 1024 * 1024
@@ -77,6 +78,8 @@ class Wanted(NamedTuple):
             given.number("longest", LONGEST, 1, LARGEST)
             given.number("session", 45, 1, 1800)
             given.choice("start", ("earliest", "latest"), "earliest")
+            if options.get("dead") == address.topic:
+                raise InvalidValue("dead must be another topic, or what is there would come again for ever")
             for name in ("group", "source", "dead"):
                 if not 0 < len(text := options.get(name, "-")) <= 200 or not text.isprintable():
                     raise InvalidValue(f"{name} must be 1 to 200 printable characters")
@@ -88,9 +91,12 @@ class Wanted(NamedTuple):
 def _secret(file: str) -> str:
     try:
         with Path(file).open(encoding="utf-8") as stream:
-            return stream.readline(10_000).strip()
+            found = stream.readline(10_000).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidValue(f"secret: {file} cannot be read: {error}") from None
+    if not found:
+        raise InvalidValue(f"secret: {file} holds none; its first line is USER:PASSWORD")
+    return found
 
 
 class Read(NamedTuple):
@@ -183,7 +189,7 @@ class Kafka:
             self._dead = DeadLetters(options["dead"], made, self._tell) if "dead" in options else None
         except client.KafkaException as error:
             raise InputError(brokers.words(error.args[0]), place=address.shown) from None
-        self.lag = Lag(self.topic, str(options.get("group", "indicia")), made)
+        self.lag = Lag(self.topic, str(options.get("group", GROUP)), made, self._well)
 
     # What comes
 
@@ -201,8 +207,7 @@ class Kafka:
         if self._dead is not None:
             self._dead.serve()
         if messages:
-            if self._said.well():
-                self._tell("brokers answer again")
+            self._well()
             yield from self._read(messages)
             # All of it was matched.
             self._done |= {number: end for number, end in ends.items() if number in self._owned}
@@ -261,7 +266,7 @@ class Kafka:
     def keep(self) -> None:
         """Commit how far it is; all of that is in the store. Asks, and does not wait for the answer."""
         due = self._due()
-        if due and not self._said.down and not self._unsent():
+        if due and not self._unsent():
             self._noted |= due
             self._consumer.commit(offsets=self._places(due), asynchronous=True)
 
@@ -286,8 +291,7 @@ class Kafka:
 
     def _assigned(self, _consumer: Any, places: list[Any]) -> None:
         self._owned |= {place.partition for place in places}
-        if self._said.well():
-            self._tell("brokers answer again")
+        self._well()
 
     def _revoked(self, _consumer: Any, places: list[Any]) -> None:
         """Before others have them: what was matched is recorded and committed."""
@@ -346,6 +350,10 @@ class Kafka:
             self._commit(due)
         self._consumer.close()
 
+    def _well(self) -> None:
+        if self._said.well():
+            self._tell("brokers answer again")
+
     def _told(self, fault: str) -> None:
         self._tell(f"{fault}; it is tried again")
 
@@ -391,7 +399,7 @@ def _made(wanted: Wanted, said: brokers.Said) -> dict[str, Any]:
 def _reading(wanted: Wanted, committed: Callable[..., None]) -> dict[str, Any]:
     session = int(wanted.options.get("session", 45)) * 1000
     return {
-        "group.id": wanted.options.get("group", "indicia"),
+        "group.id": wanted.options.get("group", GROUP),
         "auto.offset.reset": wanted.options.get("start", "earliest"),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,

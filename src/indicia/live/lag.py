@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from indicia.outputs import brokers
@@ -18,12 +18,16 @@ SECONDS = 5.0
 class Lag:
     """Of one topic and group, asked in a thread of its own."""
 
-    def __init__(self, topic: str, group: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, topic: str, group: str, settings: Mapping[str, Any], answered: Callable[[], None]
+    ) -> None:
+        """`answered` hears in that thread that brokers answer."""
         self.behind: int | None = None
         """Messages; None while it is not known."""
         self._topic, self._group = topic, group
         # The consumer says what is wrong.
         self._settings = dict(settings) | {"error_cb": lambda _error: None}
+        self._answered = answered
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="lag", daemon=True).start()
 
@@ -38,6 +42,7 @@ class Lag:
         while not self._ended.wait(1.0 if self.behind is None else EVERY):
             try:
                 self.behind = self._asked(client, admin, asking)
+                self._answered()
             except (client.KafkaException, TimeoutError):
                 self.behind = None
 

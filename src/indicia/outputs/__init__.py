@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from indicia.errors import InvalidValue
 from indicia.messages import Delivery, Message
@@ -55,7 +54,7 @@ class Receiver(Protocol):
 
 def kind_of(target: str) -> str:
     """By the scheme of a target; InvalidValue."""
-    scheme = urlsplit(target).scheme.lower()
+    scheme = target.partition(":")[0].lower()
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}:" for name in SCHEMES)
         raise InvalidValue(f"must be a URL that begins with one of {known}", target="Target")

@@ -17,10 +17,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from indicia.errors import InvalidValue, MissingExtra
 from indicia.outputs.given import TLS_OPTIONS, Given
+from indicia.outputs.told import one_line
 
 SCHEMES = ("kafka", "kafka+tls")
 MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
@@ -45,17 +45,17 @@ class Address:
     @classmethod
     def of(cls, target: str) -> Address:
         """From a URL without what stands behind its `?`; InvalidValue."""
-        found = urlsplit(target)
-        if found.scheme not in SCHEMES:
+        scheme, _, rest = target.partition("://")
+        hosts, _, topic = rest.partition("/")
+        if scheme.lower() not in SCHEMES:
             raise InvalidValue("must be kafka://HOST:9092/TOPIC, or kafka+tls:", target="Target")
-        if "@" in found.netloc:
+        if "@" in hosts:
             raise InvalidValue("must not hold a password; give it as the secret", target="Target")
-        topic = unquote(found.path.removeprefix("/"))
-        if not _TOPIC.fullmatch(topic) or found.query or found.fragment:
+        if not _TOPIC.fullmatch(topic):
             raise InvalidValue(
                 "must end with one topic, as //HOST:9092/alerts: letters, digits and . _ -", target="Target"
             )
-        return cls(tuple(map(_broker, found.netloc.split(","))), topic, found.scheme == "kafka+tls")
+        return cls(tuple(map(_broker, hosts.split(","))), topic, scheme.lower() == "kafka+tls")
 
     @property
     def shown(self) -> str:
@@ -178,4 +178,5 @@ def words(error: Any) -> str:
         what = refused[1]
     if name == "_RESOLVE" and (unknown := re.search(r": (.*)", what)):
         what = unknown[1]
-    return _WORDS.get(name, "{broker} says: {what}" if found else "{what}").format(broker=broker, what=what)
+    form = _WORDS.get(name, "{broker} says: {what}" if found else "{what}")
+    return one_line(form.format(broker=broker, what=what))[:500]
