@@ -129,8 +129,9 @@ class Broker:
         self.start()
 
     def start(self) -> None:
-        """Start it, with what it had."""
-        self._process = self._java("kafka.Kafka", "server.properties")
+        """Start it, with what it had, unless it runs."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._java("kafka.Kafka", "server.properties")
         wait_until(60, self._answers)
 
     def kill(self) -> None:

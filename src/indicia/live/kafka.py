@@ -266,7 +266,8 @@ class Kafka:
     def keep(self) -> None:
         """Commit how far it is; all of that is in the store. Asks, and does not wait for the answer."""
         due = self._due()
-        if due and not self._unsent():
+        # What is asked of brokers that are not there would hold up the end.
+        if due and not self._said.down and not self._unsent():
             self._noted |= due
             self._consumer.commit(offsets=self._places(due), asynchronous=True)
 

@@ -93,8 +93,8 @@ def settings(address: Address, given: Given, said: Said) -> dict[str, Any]:
         "socket.timeout.ms": 10_000,
         "socket.connection.setup.timeout.ms": 10_000,
         "reconnect.backoff.ms": 250,
-        "reconnect.backoff.max.ms": 10_000,
-        "topic.metadata.refresh.interval.ms": 30_000,
+        "reconnect.backoff.max.ms": 5_000,
+        "topic.metadata.refresh.interval.ms": 10_000,
     }
     return made | _security(address, given)
 
@@ -152,10 +152,8 @@ class Said:
 
     def well(self) -> bool:
         """Brokers answer; whether they did not before."""
-        before = bool(self._heard)
-        if before:
-            self.fault, self.down = "", False
-            self._heard = set()
+        before = self.down or bool(self._heard)
+        self.fault, self.down, self._heard = "", False, set()
         return before
 
 
