@@ -33,7 +33,7 @@ def ingest(session: Session, path: Path, tenant: str | None, json_asked: bool) -
     with session.tenant(tenant) as own:
         read = 0
         for found in read_back(path):
-            _check(found, own.uid, path)
+            check(found, own.uid, str(path))
             read += 1
         recorded = opened = reopened = 0
         found_again = read_back(path)
@@ -50,12 +50,13 @@ def ingest(session: Session, path: Path, tenant: str | None, json_asked: bool) -
     result(numbers, json_asked=json_asked, text=lambda: say(text))
 
 
-def _check(found: Detection, uid: str, path: Path) -> None:
+def check(found: Detection, uid: str, place: str) -> None:
+    """Raises InputError with the place where it is not of this tenant."""
     from indicia.errors import InputError
 
     if found.tenant != uid:
         of = "a list" if not found.tenant else f"the tenant {found.tenant}"
         raise InputError(
             f"was found with an index of {of}; make one of this store with `indicia index build`",
-            place=str(path),
+            place=place,
         )

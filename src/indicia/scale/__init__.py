@@ -13,13 +13,14 @@ index file: at a path that every worker sees, or sent by `ship`. docs/scale.md i
 from indicia.scale.detections import DDL, read_back
 from indicia.scale.files import scan
 from indicia.scale.frames import detect, once, session, ship
-from indicia.scale.jobs import Input, Output, Retro, retro, stream
+from indicia.scale.jobs import Input, Output, Retro, Topics, retro, stream
 
 __all__ = [
     "DDL",
     "Input",
     "Output",
     "Retro",
+    "Topics",
     "detect",
     "once",
     "read_back",

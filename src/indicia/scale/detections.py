@@ -123,7 +123,7 @@ def read_back(path: Path) -> Iterator[Detection]:
         try:
             for number, found in enumerate(rows):
                 if found.get("kind", DETECTION if "kind=detection" in file.parts else None) == DETECTION:
-                    yield _detection(found, file, number)
+                    yield of_row(found, f"row {number}", str(file))
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror or error}", place=str(file)) from None
 
@@ -197,8 +197,8 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def _detection(found: dict[str, Any], file: Path, number: int) -> Detection:
-    """The noun of a row; what JSON leaves out is absent."""
+def of_row(found: dict[str, Any], what: str = "a row", place: str = "") -> Detection:
+    """The noun of a row; what JSON leaves out is absent. Raises MalformedFile, with `what` and `place`."""
     wanted = {name: found.get(name) for name in _fields(Detection)}
     wanted["marks"] = wanted["marks"] or ()
     wanted["indicator"] = _whole(Indicator, wanted["indicator"])
@@ -209,9 +209,9 @@ def _detection(found: dict[str, Any], file: Path, number: int) -> Detection:
     try:
         made = msgspec.convert(_in_utc(wanted), Detection)
     except msgspec.ValidationError as error:
-        raise MalformedFile(f"row {number} is no detection: {error}", place=str(file)) from None
+        raise MalformedFile(f"{what} is no detection: {error}", place=place) from None
     if (made.id, made.alert_id) != _ids(made):
-        raise MalformedFile(f"row {number} has not the ids of what it says", place=str(file))
+        raise MalformedFile(f"{what} has not the ids of what it says", place=place)
     return made
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from indicia.errors import InvalidValue
+from indicia.model import Detection
 from indicia.scale import detections
 from indicia.scale.files import follow, scan
 from indicia.scale.frames import detect, once
@@ -19,6 +20,7 @@ FORMATS = ("parquet", "ndjson", "delta", FILES)
 """What is read: `ndjson` is one JSON object a line, compressed as Spark can read it; `files` are of any form
 that a local scan reads, at paths that every worker sees, and opened by the workers themselves."""
 OUTPUTS = ("parquet", "ndjson")
+Hears = Callable[[Sequence[Detection], int], None]
 _TIMES = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 _SOURCE = "_indicia_source"
 
@@ -36,6 +38,20 @@ class Input:
     """What all rows are of; None: each of its file, of `delta` of its table."""
     at_once: int | None = None
     """Files that a batch of a stream takes at the most; None: all that are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Topics of Kafka that a stream reads by Spark's own connector; a message is a JSON object."""
+
+    servers: str
+    """`host:9092,host2:9092`"""
+    names: Sequence[str]
+    schema: str | None = None
+    name: str | None = None
+    """What all events are of that name no machine; None: `kafka:TOPIC`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Further ones of the connector, such as `startingOffsets` and `kafka.security.protocol`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +91,46 @@ def retro(spark: Any, index: str | os.PathLike[str], given: Input, output: Outpu
 def stream(
     spark: Any,
     index: str | os.PathLike[str],
-    given: Input,
-    output: Output,
+    given: Input | Topics,
+    output: Output | Hears,
     checkpoint: str,
     *,
     seconds: float | None = None,
 ) -> Any:
-    """Begin to look at what comes into folders; gives Spark's StreamingQuery.
+    """Begin to look at what comes into a folder, or into topics; gives Spark's StreamingQuery.
 
-    `checkpoint` is the folder by which it goes on after any end, without loss and without a row twice.
-    `seconds` between batches; None: what is there now, in batches, then an end. A detection comes once a
-    task: `indicia alerts ingest` keeps one of each id.
+    `checkpoint` is the folder by which it goes on after any end, without loss. `seconds` between batches;
+    None: what is there now, in batches, then an end.
+
+    Into an Output each row is written once, but a detection once a task: `indicia alerts ingest` keeps one of
+    each id. A function instead hears of each batch in this process, what was found and how many rows could
+    not be read, and hears of a batch again where the stream ended before it was noted: it must be one to whom
+    ids that come again do nothing, as `TenantStore.record` is. Not by Connect.
     """
     found = _coming(spark, index, given)
-    writer = found.writeStream.partitionBy("kind").option("checkpointLocation", checkpoint)
-    writer = _form(writer, output).outputMode("append")
-    if seconds is None:
-        return writer.trigger(availableNow=True).start(output.path)
-    return writer.trigger(processingTime=f"{seconds} seconds").start(output.path)
+    writer = found.writeStream.option("checkpointLocation", checkpoint).outputMode("append")
+    writer = (
+        writer.trigger(availableNow=True)
+        if seconds is None
+        else writer.trigger(processingTime=f"{seconds} seconds")
+    )
+    if isinstance(output, Output):
+        return _form(writer.partitionBy("kind"), output).start(output.path)
+    return writer.foreachBatch(_told(output)).start()
 
 
-def _coming(spark: Any, index: str | os.PathLike[str], given: Input) -> Any:
+def _told(hears: Hears) -> Callable[[Any, int], None]:
+    def batch(frame: Any, _number: int) -> None:
+        rows = once(frame).toArrow().to_pylist()
+        found = [detections.of_row(row) for row in rows if row["kind"] == detections.DETECTION]
+        hears(found, sum(row["count"] for row in rows if row["kind"] == detections.MALFORMED))
+
+    return batch
+
+
+def _coming(spark: Any, index: str | os.PathLike[str], given: Input | Topics) -> Any:
+    if isinstance(given, Topics):
+        return _messages(spark.readStream, index, given)
     if len(given.paths) != 1:
         raise InvalidValue("a stream reads one folder; begin one for each, with a checkpoint of its own")
     reader = spark.readStream
@@ -106,6 +141,18 @@ def _coming(spark: Any, index: str | os.PathLike[str], given: Input) -> Any:
         return follow(reader, index, given.paths[0], schema=given.schema)
     ((frame, source),) = _frames(reader, given, spark.read)
     return _detected(frame, index, given, source)
+
+
+def _messages(reader: Any, index: str | os.PathLike[str], given: Topics) -> Any:
+    own = {"kafka.bootstrap.servers": given.servers, "subscribe": ",".join(given.names)}
+    # Otherwise a stream that begins looks at nothing that is there.
+    options = {"startingOffsets": "earliest"} | dict(given.options) | own
+    frame = reader.format("kafka").options(**options).load()
+    frame = frame.selectExpr("value", f"concat('kafka:', topic) AS {_SOURCE}")
+    if given.name is not None:
+        frame = frame.select("value")
+    source = None if given.name is not None else _SOURCE
+    return detect(frame, index, schema=given.schema, name=given.name or "kafka", source=source)
 
 
 def _unnamed(given: Input) -> None:
