@@ -20,7 +20,7 @@ from indicia.auth.certificates import Certificates
 from indicia.auth.sealing import NAME
 from indicia.errors import InputError
 from indicia.settings import Settings
-from indicia.store import Store
+from indicia.store import Store, migrate
 from indicia.web import app
 from service import Local, Runner, add_access, free_port, wait_until
 
@@ -165,3 +165,14 @@ def test_a_certificate_that_cannot_be_shown_says_why(tmp_path: Path, issued: Cer
     ):
         with pytest.raises(InputError, match=word):
             certificates.given(*arguments, now=now)
+
+
+def test_the_tables_are_made_before_any_service_starts(homes: list[Path]) -> None:
+    home = homes[0]
+    refused = indicia(home, "store", "migrate")
+    assert refused.returncode == 2
+    assert "indicia init" in refused.stderr
+    for _ in range(2):
+        made = indicia(home, "store", "migrate", "--create", "--json")
+        assert json.loads(made.stdout) == {"tables": migrate.HEAD}
+    assert indicia(home, "store", "migrate").stdout == f"The tables are at {migrate.HEAD}.\n"

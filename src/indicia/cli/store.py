@@ -75,9 +75,10 @@ def copy(session: Session, source: str, target: str, json_asked: bool) -> None:
 
 
 @group.command()
+@click.option("--create", is_flag=True, help="Also make them in a database that is empty.")
 @json_option
 @pass_session
-def migrate(session: Session, json_asked: bool) -> None:
+def migrate(session: Session, create: bool, json_asked: bool) -> None:
     """Bring the tables of the store up to date, as every other command does that opens it.
 
     For upgrades in which that is a step of its own: what goes wrong is seen before a service is stopped.
@@ -85,7 +86,7 @@ def migrate(session: Session, json_asked: bool) -> None:
     """
     from indicia.store import migrate as migrations
 
-    with session.store():
+    with session.store(create=create):
         pass
     result(
         {"tables": migrations.HEAD},
