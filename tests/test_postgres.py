@@ -22,7 +22,7 @@ from indicia.errors import InputError, StoreError
 from indicia.live import compiled
 from indicia.store import Store, TenantStore
 from indicia.store import postgres as engine
-from indicia.store.tables import METADATA
+from indicia.store.tables import METADATA, OF_TENANTS
 from service import add_access, local
 from stored import add, definition, detection, indicator, opened, url
 
@@ -346,6 +346,87 @@ def test_no_argument_of_a_process_holds_the_address(path: Path, tenant: TenantSt
     assert len(seen) == 1
     assert "postgresql:" not in seen.pop()
     assert compiled.newest(tmp_path / "indexes", tenant.uid) is not None
+
+
+# The second wall
+
+WALLED = "walled"
+"""A user that owns nothing, as a service may have it."""
+
+
+@pytest.fixture
+def walled(path: Path) -> Iterator[tuple[TenantStore, TenantStore]]:
+    """Two tenants with the same things, the first as a user sees it that does not own the tables."""
+    with Store.open(url(path)) as owner, stored.raw(path) as execute:
+        execute(f"CREATE ROLE {WALLED} LOGIN")
+        execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {WALLED}")
+        execute(f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {WALLED}")
+        names = [owner.add_tenant(name).uid for name in ("mine", "theirs")]
+    try:
+        with (
+            Store.open(url(path).replace("postgres@", f"{WALLED}@")) as store,
+            Store.open(url(path)) as owner,
+        ):
+            yield store.tenant(names[0]), owner.tenant(names[1])
+    finally:
+        with stored.raw(path) as execute:
+            execute(f"DROP OWNED BY {WALLED}")
+            execute(f"DROP ROLE {WALLED}")
+
+
+def furnish(tenant: TenantStore) -> None:
+    """Rows in many tables, by every way that rows come."""
+    owner = add(tenant, 3)
+    for _ in tenant.import_indicators(owner.id, [indicator(owner, 8)], "x", key="k"):
+        pass
+    met = detection(tenant.indicators()[0], tenant.uid)
+    tenant.record([replace(met, event_text="{}")])
+    tenant.add_application("app", ["role"])
+    tenant.change_definition(owner.id, {"title": "other"}, "x")
+    assert tenant.counts().indicators == 4
+
+
+def test_every_table_of_tenants_has_the_wall(path: Path) -> None:
+    url(path)
+    with stored.raw(path) as execute:
+        found = execute("SELECT tablename FROM pg_policies WHERE policyname = 'tenant'")
+        active = execute("SELECT relname FROM pg_class WHERE relrowsecurity")
+    assert {name for (name,) in found} == {table.name for table in OF_TENANTS}
+    assert {name for (name,) in active} == {table.name for table in OF_TENANTS}
+
+
+def test_a_statement_without_the_tenant_meets_the_wall(walled: tuple[TenantStore, TenantStore]) -> None:
+    mine, theirs = walled
+    furnish(theirs)
+    furnish(mine)
+    full = 0
+    with mine._writing() as scope:
+        run = scope._connection.exec_driver_sql
+        for table in OF_TENANTS:
+            seen = set(run(f"SELECT tenant_id FROM {table.name}").scalars())
+            full += bool(seen)
+            assert seen <= {mine.tenant.id}, table.name
+            assert run(f"UPDATE {table.name} SET tenant_id = 1 WHERE tenant_id <> 1").rowcount == 0
+        assert run("DELETE FROM detections").rowcount == 1
+    assert full >= 10
+    assert theirs.counts().detections == len(theirs.detections()) == 1
+    for statement in (
+        f"UPDATE definitions SET tenant_id = {theirs.tenant.id}",
+        f"INSERT INTO purges (tenant_id, definition_id, indicators_to, definitions_to) "
+        f"VALUES ({theirs.tenant.id}, 0, 100, 100)",
+    ):
+        with pytest.raises(StoreError, match="may not do that"), mine._writing() as scope:
+            scope._connection.exec_driver_sql(statement)
+    assert len(theirs.indicators()) == 4
+
+
+def test_the_wall_ends_with_the_transaction(walled: tuple[TenantStore, TenantStore]) -> None:
+    mine, theirs = walled
+    client = theirs.add_application("app", ["role"]).client_id
+    with mine._reading():
+        pass
+    with mine._database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT client_id FROM applications").scalars().all() == [client]
 
 
 # The whole road

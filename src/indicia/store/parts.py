@@ -48,9 +48,9 @@ class Part:
     @contextmanager
     def _reading(self) -> Iterator[Scope]:
         with self.database.reading() as connection:
-            yield Scope(connection, self.tenant.id)
+            yield Scope.walled(connection, self.tenant.id)
 
     @contextmanager
     def _writing(self) -> Iterator[Scope]:
         with self.database.writing() as connection:
-            yield Scope(connection, self.tenant.id)
+            yield Scope.walled(connection, self.tenant.id)

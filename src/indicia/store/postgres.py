@@ -27,6 +27,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, TimeoutError
 
 from indicia.errors import InputError, StoreError
+from indicia.store.scope import WALLED
 
 WRITERS = 0x1D1C1A
 """The advisory lock that every writer holds."""
@@ -44,6 +45,8 @@ _SESSION = (
 _LOCK = (
     f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
 )
+
+_IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
 
 _LATER = 5
 """Seconds after which it is worth another try, where a server is away."""
@@ -227,8 +230,9 @@ def _engine(conninfo: str, name: str, busy_seconds: float) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _connect(raw: psycopg.Connection[Any], _record: Any) -> None:
+    def _connect(raw: psycopg.Connection[Any], record: Any) -> None:
         raw.execute(f"{_SESSION}SET lock_timeout = {max(1, int(busy_seconds * 1000))}".encode())
+        (record.info[WALLED],) = raw.execute(_IS_WALLED).fetchone() or (None,)
         raw.commit()
         raw.adapters.register_dumper(str, _Dumper)
         raw.adapters.register_loader("text", _Loader)

@@ -256,7 +256,7 @@ class Retention(Part):
     @contextmanager
     def _tidying(self) -> Iterator[Scope]:
         with self.database.tidying() as connection:
-            yield Scope(connection, self.tenant.id)
+            yield Scope.walled(connection, self.tenant.id)
 
 
 def _extent(scope: Scope, what: What, known: int | None) -> Extent:

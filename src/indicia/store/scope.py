@@ -48,6 +48,9 @@ from sqlalchemy.types import TypeEngine
 
 from indicia.store import tables
 
+WALLED = "indicia_walled"
+"""What of a connection's `info` says that row-level security holds for its user."""
+
 
 class Scope:
     """All rows of one tenant, and no others, within one transaction; with `deleted` those, too."""
@@ -57,6 +60,18 @@ class Scope:
         self._tenant_id = tenant_id
         self._deleted = deleted
         self._purges: Sequence[_Purge] | None = None
+
+    @classmethod
+    def walled(cls, connection: Connection, tenant_id: int) -> Self:
+        """A scope in a transaction that is the tenant's alone.
+
+        Where the service's user of PostgreSQL does not own the tables, the database itself then hides what
+        is others', and refuses to write it (migration 0019).
+        """
+        if connection.info.get(WALLED):
+            asked = "SELECT set_config('indicia.tenant', %s, true)"
+            connection.exec_driver_sql(asked, (str(tenant_id),))
+        return cls(connection, tenant_id)
 
     @property
     def tenant_id(self) -> int:
@@ -141,10 +156,12 @@ class Scope:
         parameters = list(rows)
         if parameters:
             dialect = self._connection.dialect
-            if dialect.name == "postgresql":
+            if dialect.name == "postgresql" and not self._connection.info.get(WALLED):
                 mine = ((self._tenant_id, *row) for row in parameters)
                 copy_rows(self._connection, table, ("tenant_id", *columns), mine)
             else:
+                if dialect.name == "postgresql":  # COPY stops at the wall, and INSERT wants types as they are
+                    parameters = _typed(table, columns, parameters)
                 sql = _insert_sql(table, columns, self._tenant_id, dialect)
                 self._connection.exec_driver_sql(sql, parameters)
 
@@ -333,6 +350,16 @@ def _tuples_sql(table: Table, columns: tuple[str, ...], column: str, above: bool
         _owned(table) == bindparam("tenant"), key > value if above else key == value
     )
     return str(wanted.compile(dialect=dialect))
+
+
+def _typed(
+    table: Table, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]
+) -> list[tuple[object, ...]]:
+    """Rows whose flags may be numbers, as SQLite has them, with flags."""
+    flags = [isinstance(table.c[name].type, Boolean) for name in columns]
+    return [
+        tuple(bool(value) if flag else value for value, flag in zip(row, flags, strict=True)) for row in rows
+    ]
 
 
 @lru_cache(maxsize=256)

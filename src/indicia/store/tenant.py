@@ -586,4 +586,4 @@ class TenantStore:
         return self.actor if self.actor.name else replace(self.actor, name=by)
 
     def _scope(self, connection: Connection) -> Scope:
-        return Scope(connection, self.tenant.id)
+        return Scope.walled(connection, self.tenant.id)
