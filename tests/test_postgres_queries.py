@@ -154,7 +154,7 @@ PAGES: dict[str, tuple[Callable[[TenantStore], object], str, bool]] = {
     "last seen further": (queued(Sort.LAST_SEEN, (AT, 7_000)), "ix_alerts_last_seen", False),
     "never seen": (queued(Sort.LAST_SEEN, (None, 9_500)), "ix_alerts_last_seen", False),
     "largest": (queued(Sort.COUNT), "ix_alerts_largest", False),
-    "machine": (queued(Sort.NEWEST, machine="m-3"), "ix_alerts_tenant_id_machine_created_at", True),
+    "machine": (queued(Sort.NEWEST, machine="m-3"), "ix_alerts_machine", True),
     "definition": (queued(Sort.SEVERITY, definition=25), "ix_alerts_tenant_id_snapshot_id", True),
     "assigned": (queued(Sort.NEWEST, assigned="Bo"), "ix_alerts_tenant_id_assigned_to", True),
     "opened": (

@@ -144,7 +144,7 @@ class Catalogue(Part):
             keys = {rows.canonical_key(text) for text in wanted}
             query = scope.select(indicators).limit(_STORED)
             found = scope.rows_in(query, indicators.c.canonical_key, keys)
-            return indicator_rows.nouns(scope, [row for row in found if row.canonical in wanted])
+            return indicator_rows.nouns(scope, sorted(row for row in found if row.canonical in wanted))
 
     def figures(
         self, definition_ids: Iterable[int], since: datetime, most: int = COUNTED

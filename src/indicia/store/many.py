@@ -56,7 +56,7 @@ class Many(Part):
     def do(self, ids: Sequence[int], deed: Deed, by: str) -> int:
         """What is there of the ids is changed, moved or deleted; how many. NotFound, InvalidValue."""
         with self._writing() as scope:
-            found = scope.rows_in(scope.select(indicators), indicators.c.id, ids)
+            found = sorted(scope.rows_in(scope.select(indicators), indicators.c.id, ids))
             return _do(scope, self._who(by), indicator_rows.nouns(scope, found), deed, by)
 
     def step(self, chosen: Chosen, deed: Deed, by: str, after: Place | None = None) -> Progress:

@@ -199,7 +199,8 @@ class Members(Part):
 
 def revoke(scope: Scope, actor: Actor, *which: ColumnElement[bool]) -> int:
     """Links of the tenant that were not used and will not be; how many."""
-    found = [row.id for row in scope.rows(scope.select(links).where(links.c.used_at.is_(None), *which))]
+    unused = scope.select(links).where(links.c.used_at.is_(None), *which).order_by(links.c.id)
+    found = [row.id for row in scope.rows(unused)]
     for number in found:
         scope.delete(links, links.c.id == number)
         audit.note(scope, actor, AuditAction.REVOKE, LINKS, key=number)

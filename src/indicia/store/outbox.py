@@ -191,7 +191,8 @@ class Outbox(Part):
     def backlogs(self, most: int | None = None) -> list[Backlog]:
         """Of each output what has not been sent yet; `most`: no more messages are counted."""
         with self._reading() as scope:
-            numbers = [row.id for row in scope.rows(scope.select(outputs, outputs.c.id))]
+            query = scope.select(outputs, outputs.c.id).order_by(outputs.c.id)
+            numbers = [row.id for row in scope.rows(query)]
             return [_backlog(scope, number, most) for number in numbers]
 
     def drop_old(self, now: datetime | None = None) -> int:

@@ -224,7 +224,7 @@ class Queue(Part):
                 or_(table.machine.is_(None), table.machine == spelt[0]),
                 or_(table.value.is_(None), table.value.in_(spelt[1:])),
             )
-            return suppressions.nouns(scope, scope.rows(query.order_by(table.ends_at).limit(FEW)))
+            return suppressions.nouns(scope, scope.rows(query.order_by(table.ends_at, table.id).limit(FEW)))
 
     def change(self, numbers: Mapping[int, Check | None], changes: Mapping[str, object], by: str) -> Outcomes:
         """Set status, classification, determination or assigned_to of several alerts.

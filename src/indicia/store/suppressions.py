@@ -39,7 +39,7 @@ VALUES = 100
 """Values of one alert that are suppressed at once."""
 Key = tuple[str | None, str | None, str | None]
 """Definition's uid, machine, value; None: any."""
-_READ = ("id", "definition_uid", "machine", "value")
+_READ = ("ends_at", "id", "definition_uid", "machine", "value")
 Changes = Mapping[str, object] | Callable[[Suppression], Mapping[str, object]]
 
 
@@ -125,8 +125,9 @@ class Silence:
     def __init__(self, scope: Scope, now: datetime) -> None:
         self._scope, self._now = scope, now
         in_force = scope.tuples(suppressions, _READ, "ends_at", rows.micros(now), above=True)
+        # Of several that name the same the one counts that ends last.
         self._ids: dict[Key, int] = {
-            (uid, machine, value): number for number, uid, machine, value in in_force
+            (uid, machine, value): number for _, number, uid, machine, value in sorted(in_force, key=_last)
         }
         shapes = {tuple(part is not None for part in key) for key in self._ids}
         self._shapes = sorted(shapes, key=lambda shape: (-sum(shape), not shape[2], shape))
@@ -164,6 +165,11 @@ class Silence:
             if number is not None:
                 return number
         return None
+
+
+def _last(row: Sequence[Any]) -> tuple[int, int]:
+    ends_at, number, *_ = row
+    return ends_at, number
 
 
 def nouns(_scope: Scope, found: Sequence[Any]) -> list[Suppression]:
