@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -128,7 +130,9 @@ def issued(tmp_path: Path) -> Certificates:
     return certificates.ensure(tmp_path / "others", "indicia.example")
 
 
-def test_hosts_show_a_certificate_that_others_issued(homes: list[Path], issued: Certificates) -> None:
+def test_hosts_show_a_certificate_that_others_issue_and_renew(
+    homes: list[Path], issued: Certificates, tmp_path: Path
+) -> None:
     given = {"INDICIA_TLS_CERTIFICATE": str(issued.certificate), "INDICIA_TLS_KEY": str(issued.key)}
     given |= {"INDICIA_PORT": str(free_port()), "INDICIA_PUBLIC_URL": PUBLIC}
     home = homes[0]
@@ -142,14 +146,27 @@ def test_hosts_show_a_certificate_that_others_issued(homes: list[Path], issued: 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | given) as service:
         assert service.stdout is not None
         assert "listens on" in service.stdout.readline()
-        context = ssl.create_default_context(cafile=str(issued.authority))
-        with (
-            socket.create_connection(("127.0.0.1", int(given["INDICIA_PORT"]))) as plain,
-            context.wrap_socket(plain, server_hostname="indicia.example") as checked,
-        ):
-            assert checked.version() is not None
+        assert shown(given["INDICIA_PORT"]) == issued.certificate.read_text("utf-8")
+        # Renewed; at first one file of the two alone, so that they do not belong together.
+        other = certificates.ensure(tmp_path / "renewed", "indicia.example")
+        for old, new in ((issued.certificate, other.certificate), (issued.key, other.key)):
+            shutil.copy(new, f"{old}.new")
+            Path(f"{old}.new").replace(old)
+            time.sleep(0.1)
+        wait_until(20, lambda: shown(given["INDICIA_PORT"]) == other.certificate.read_text("utf-8"))
         service.terminate()
         assert service.wait(30) == 0
+
+
+def shown(port: str) -> str:
+    """The certificate by which somebody is met who asks for the public name."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", int(port))) as plain,
+        context.wrap_socket(plain, server_hostname="indicia.example") as met,
+    ):
+        return ssl.DER_cert_to_PEM_cert(met.getpeercert(binary_form=True) or b"")
 
 
 def test_a_certificate_that_cannot_be_shown_says_why(tmp_path: Path, issued: Certificates) -> None:

@@ -290,7 +290,7 @@ def _given(settings: Settings) -> Finding:
     until = x509.load_pem_x509_certificate(shown.certificate.read_bytes()).not_valid_after_utc
     soon = until - datetime.now(UTC) < SOON
     text = f"{shown.certificate}, by others, valid until {until:%Y-%m-%d}"
-    text += "; put its successor there and restart the service" if soon else ""
+    text += "; put its successor there" if soon else ""
     return Finding("certificate of the server", State.WARNING if soon else State.OK, text)
 
 

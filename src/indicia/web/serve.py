@@ -25,7 +25,7 @@ from indicia.live.scans import Scans
 from indicia.model import Actor
 from indicia.settings import Settings
 from indicia.store import Store
-from indicia.web import access, app
+from indicia.web import access, app, renewals
 from indicia.web.crew import Crew
 
 BACKLOG = 1024
@@ -93,9 +93,10 @@ def attend(
         # A terminal sends it to all processes; who started the workers ends them.
         signal.signal(signal.SIGINT, signal.SIG_IGN if crew.board.workers > 1 else server.handle_exit)
     threading.Thread(target=app.preload, args=(application,), name="preload", daemon=True).start()
+    first = crew.number == 0
     try:
-        # One worker of a service is enough for it.
-        with _beside(store, settings) if crew.number == 0 else nullcontext():
+        # One worker of a service is enough for what is done beside.
+        with renewals.followed(config.ssl, settings), _beside(store, settings) if first else nullcontext():
             server.run(sockets=[listening])
     finally:
         app.close(application)
