@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 
+import postgres
 from indicia.store import Store, inspection, migrate
-from service import DEFINITION, SERVE, Access, Process, free_port, indicator
+from service import DEFINITION, Access, Process, free_port, indicator
 
 pytestmark = pytest.mark.full
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,36 +52,39 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "src"
 
 
-def environment(source: Path) -> dict[str, str]:
-    """In which `indicia` is that of these sources."""
+def environment(source: Path, database: str) -> dict[str, str]:
+    """In which `indicia` is that of these sources, and its store there; empty: in the home."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("INDICIA_")}
-    return clean | {"PYTHONPATH": str(source)}
+    return clean | {"PYTHONPATH": str(source)} | ({"INDICIA_DATABASE": database} if database else {})
 
 
-def introduced(source: Path, home: Path) -> Access:
+def introduced(source: Path, home: Path, database: str) -> Access:
     """A home as these sources make it, and its first client."""
     command = [sys.executable, "-m", "indicia", "--home", str(home), "init", "--save", "-"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(source))
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=environment(source, database)
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     return Access(told["tenant_id"], told["client_id"], told["client_secret"], 0)
 
 
-def version(home: Path) -> str | None:
+def version(home: Path, database: str) -> str | None:
     """Of the tables."""
-    return inspection.inspect(home / "indicia.db").version
+    found = inspection.inspect_server(database)[1] if database else inspection.inspect(home / "indicia.db")
+    return found.version
 
 
 @contextmanager
-def serving(home: Path, source: Path) -> Iterator[Process]:
+def serving(home: Path, source: Path, database: str) -> Iterator[Process]:
     """The service of these sources on a port of its own."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(home), str(port)],
+        [sys.executable, "-m", "indicia", "--home", str(home), "serve", "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(source),
+        env=environment(source, database),
     )
     try:
         assert process.stdout is not None
@@ -160,11 +164,24 @@ class Load:
                 self.answers.append(("read", session.get(f"{url}/{path}", timeout=60).status_code))
 
 
-def test_old_and_new_serve_one_store_while_it_is_migrated(before: Path, tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the store is; empty: in the home."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    name = postgres.server().make()
+    yield postgres.server().url(name)
+    postgres.server().drop(name)
+
+
+def test_old_and_new_serve_one_store_while_it_is_migrated(
+    before: Path, tmp_path: Path, database: str
+) -> None:
     home = tmp_path / "home"
-    url = f"sqlite:///{home / 'indicia.db'}"
-    access = introduced(before, home)
-    with serving(home, before) as old:
+    url = database or f"sqlite:///{home / 'indicia.db'}"
+    access = introduced(before, home, database)
+    with serving(home, before, database) as old:
         definition = old.session(access).post(f"{old.url}/v1.0/AlertDefinitions", json=DEFINITION, timeout=60)
         sought = indicator(definition.json()["Id"], Type="DomainName", Value="evil.example")
         made = old.session(access).post(f"{old.url}/v1.0/IndicatorsOfCompromise", json=sought, timeout=60)
@@ -172,11 +189,11 @@ def test_old_and_new_serve_one_store_while_it_is_migrated(before: Path, tmp_path
         load = Load(access, [old])
         with load.running():
             time.sleep(SECONDS)
-            assert version(home) != migrate.HEAD
+            assert version(home, database) != migrate.HEAD
             Store.open(url).close()
-            assert version(home) == migrate.HEAD
+            assert version(home, database) == migrate.HEAD
             time.sleep(SECONDS)
-            with serving(home, ROOT / "src") as new:
+            with serving(home, ROOT / "src", database) as new:
                 load.places = [old, new]
                 time.sleep(SECONDS)
                 load.places = [new]
