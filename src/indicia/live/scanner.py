@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import msgspec
 
 from indicia import road, telemetry
-from indicia.errors import InputError, MissingExtra
+from indicia.errors import InputError, MissingExtra, StoreError
 from indicia.live import compiled
 from indicia.live.following import Following
-from indicia.live.jobs import Phase, asked_of, write
+from indicia.live.jobs import Phase, asked_of
 from indicia.live.scans import Asked, Fault, Found, FoundAlert, Piece, State
 from indicia.live.view import View
 from indicia.live.work import Order, Work, attend
@@ -61,6 +61,7 @@ class Scanner(Work[Asked, State]):
         self._faults: list[Fault] = []
         self._listed = 0
         self._read = 0
+        self._stored: dict[str, Alert] = {}
 
     def work(self) -> None:
         """Scan."""
@@ -76,19 +77,16 @@ class Scanner(Work[Asked, State]):
             "read": min(self._read, self._state.total),
             "listed": self._listed,
             "alert_count": len(done.alerts),
-            "alerts": _gravest(done.alerts),
+            "alerts": [_as_stored(one, self._stored.get(one.id)) for one in _gravest(done.alerts)],
             "faults": list(self._faults),
         }
 
     def end(self, phase: Phase, fault: str = "") -> None:
         """The last word; alerts with their numbers in the store."""
+        if self._asked.record:
+            with suppress(StoreError):  # they are there, and only not linked
+                self._stored = self._tenant.alerts_by_id([one.id for one in _gravest(self._done.alerts)])
         super().end(phase, _cut(fault))
-        if self._asked.record and self._state.alerts:
-            stored = self._tenant.alerts_by_id([one.id for one in self._state.alerts])
-            shown = [_as_stored(one, stored.get(one.id)) for one in self._state.alerts]
-            self._state = replace(self._state, alerts=shown)
-            with suppress(OSError):
-                write(self._folder / "state.json", self._state)
 
     def _scan(self, file: BinaryIO) -> None:
         asked, tenant = self._asked, self._tenant
