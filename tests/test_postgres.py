@@ -19,7 +19,7 @@ import pytest
 import postgres
 import stored
 from indicia.errors import InputError, StoreError
-from indicia.live import compiled
+from indicia.live import compiled, following
 from indicia.store import Store, TenantStore
 from indicia.store import postgres as engine
 from indicia.store.tables import METADATA, OF_TENANTS
@@ -295,6 +295,29 @@ def test_a_reader_does_not_see_numbers_of_a_writer(path: Path, tenant: TenantSto
             assert reader.last_id(table) == 3
     tenant.delete_indicators()
     assert tenant.add_indicators([indicator(owner, 9)], "x")[0].id == 14, "never twice"
+
+
+def test_what_another_process_writes_is_told_at_once(
+    path: Path, tenant: TenantStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL", 60.0)
+    owner = add(tenant, 1)
+    with Store.open(url(path)) as store:
+        live = following.Followings(store, url(path), tmp_path)
+        try:
+            one = live.of(store.tenant(tenant.uid))
+            time.sleep(1)  # it listens
+            for number in range(2, 6):
+                tenant.add_indicators([indicator(owner, number)], "x")
+                assert one.wait(tenant.generation(), 1)
+            with stored.raw(path) as execute:  # the listener's connection is cut, and comes again
+                execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN indicia'"
+                )
+            tenant.add_indicators([indicator(owner, 9)], "x")
+            assert one.wait(tenant.generation(), 10)
+        finally:
+            live.close()
 
 
 def test_quotas_hold_over_processes(path: Path, tenant: TenantStore) -> None:

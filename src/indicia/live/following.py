@@ -1,8 +1,9 @@
 """An index that follows the store: whatever was written, by any process, is in force soon after.
 
-The generation of the store is looked at every POLL seconds, and at once after a write of this process. What
-changed is read and becomes the next view (`live.view`). When much has changed, a new base is made meanwhile
-(`live.compiled`). Up to SMALL indicators there is no file: everything is compiled here in some milliseconds.
+The generation of the store is looked at every POLL seconds, at once after a write of this process, and where
+the store is on PostgreSQL at once after a write of any. What changed is read and becomes the next view
+(`live.view`). When much has changed, a new base is made meanwhile (`live.compiled`). Up to SMALL indicators
+there is no file: everything is compiled here in some milliseconds.
 """
 
 from __future__ import annotations
@@ -180,6 +181,7 @@ class Followings:
         self._woken = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._listener: threading.Thread | None = None
 
     def of(self, tenant: TenantStore) -> Following:
         """The live index of a tenant; the first time it is loaded, which takes seconds for millions."""
@@ -225,8 +227,9 @@ class Followings:
         """Stop following."""
         self._stopped.set()
         self._woken.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in (self._thread, self._listener):
+            if thread is not None:
+                thread.join()
         for one in self._found.values():
             one.settle()
             _try(one.arrivals.note, _UNNOTED)
@@ -235,6 +238,11 @@ class Followings:
         if self._thread is None:
             self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
             self._thread.start()
+            heard = (self.wake, self._stopped)
+            self._listener = threading.Thread(
+                target=self._store.follow, args=heard, name="listen", daemon=True
+            )
+            self._listener.start()
 
     def _follow(self) -> None:
         while not self._stopped.is_set():

@@ -43,6 +43,8 @@ def move(scope: Scope, **by: int) -> None:
     if not scope.update(counters, **{name: columns[name] + step for name, step in steps.items()}):
         nothing = dict.fromkeys(_COLUMNS, 0)
         scope.insert(counters, **(nothing | steps))
+    if "generation" in steps:
+        scope.tell()
 
 
 def room_for(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from threading import Event
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -56,6 +57,12 @@ class Database(Protocol):
 
     def skip_ids(self, connection: Connection, table: str, number: int) -> None:
         """New rows of a table get greater ids than this one; the transaction must hold the write lock."""
+
+    def follow(self, told: Callable[[], None], over: Event) -> None:
+        """Call `told` soon after anybody changed what is matched (`Scope.tell`), until `over`.
+
+        Returns at once where the database cannot say it; who needs to know looks now and then in any case.
+        """
 
     def close(self) -> None:
         """Give back every connection."""

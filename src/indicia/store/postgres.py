@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, TimeoutError
 
 from indicia.errors import InputError, StoreError
-from indicia.store.scope import WALLED
+from indicia.store.scope import CHANNEL, WALLED
 
 WRITERS = 0x1D1C1A
 """The advisory lock that every writer holds."""
@@ -47,6 +47,9 @@ _LOCK = (
 )
 
 _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
+
+_GLANCE = 0.25
+"""Seconds between two looks whether a listener is to end."""
 
 _LATER = 5
 """Seconds after which it is worth another try, where a server is away."""
@@ -87,10 +90,10 @@ class PostgreSQL:
     """The engine of one database of a server (`engine.Database`)."""
 
     def __init__(self, url: str, *, create: bool, busy_seconds: float) -> None:
-        conninfo, self.name = _parsed(url)
+        self._conninfo, self.name = _parsed(url)
         self._busy_seconds = busy_seconds
         self._turn = threading.Lock()
-        self._engine = _engine(conninfo, self.name, busy_seconds)
+        self._engine = _engine(self._conninfo, self.name, busy_seconds)
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -163,6 +166,20 @@ class PostgreSQL:
         """New rows of a table get greater ids than this one."""
         if number > self.last_id(connection, table):
             connection.exec_driver_sql("SELECT setval(CAST(%s AS regclass), %s)", (f"{table}_id_seq", number))
+
+    def follow(self, told: Callable[[], None], over: threading.Event) -> None:
+        """Call `told` soon after anybody changed what is matched, until `over`."""
+        while not over.is_set():
+            try:
+                with _reached(self._conninfo, self.name) as raw:
+                    raw.autocommit = True
+                    raw.execute(f"LISTEN {CHANNEL}".encode())
+                    told()  # of what was committed before
+                    while not over.is_set():
+                        for _ in raw.notifies(timeout=_GLANCE, stop_after=1):
+                            told()
+            except (psycopg.Error, StoreError):  # a server that is away; who looks by itself says so
+                over.wait(_LATER)
 
     def close(self) -> None:
         """Give back every connection."""

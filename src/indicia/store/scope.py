@@ -52,6 +52,10 @@ WALLED = "indicia_walled"
 """What of a connection's `info` says that row-level security holds for its user."""
 
 
+CHANNEL = "indicia"
+"""Of PostgreSQL's notifications: something that is matched has changed."""
+
+
 class Scope:
     """All rows of one tenant, and no others, within one transaction; with `deleted` those, too."""
 
@@ -199,6 +203,11 @@ class Scope:
         else:
             found = self._ask(_LAST.format(table=table.name), self._tenant_id)
         return int(found[0][0] or 0) if found else 0
+
+    def tell(self) -> None:
+        """Have everybody who follows the store know, with the commit, that what is matched has changed."""
+        if self._connection.dialect.name == "postgresql":
+            self._ask("SELECT pg_notify(%s, '')", CHANNEL)
 
     def _alive(self, table: Table | NamedFromClause[Any]) -> list[ColumnElement[bool]]:
         """What rows fulfil that are not deleted."""

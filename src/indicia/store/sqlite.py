@@ -172,6 +172,9 @@ class SQLite:
             fresh = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
             connection.exec_driver_sql(fresh, (table, number))
 
+    def follow(self, told: Callable[[], None], over: threading.Event) -> None:
+        """A file tells nobody."""
+
     def close(self) -> None:
         """Give back every connection; the last one folds the log into the file."""
         while self._readers:

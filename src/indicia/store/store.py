@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -71,6 +72,10 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def follow(self, told: Callable[[], None], over: Event) -> None:
+        """Call `told` soon after any process changed what is matched, until `over`; see `engine`."""
+        self._database.follow(told, over)
 
     def tenants(self) -> list[Tenant]:
         """Every tenant, oldest first."""
