@@ -143,8 +143,9 @@ class Scope:
 
     def stream(self, statement: Select[Any], size: int = 10_000) -> Iterator[Sequence[Any]]:
         """The rows in lists of at most `size`, read as they are asked for."""
-        result = self._connection.execute(statement, execution_options={"yield_per": size})
-        yield from result.partitions()
+        # Closed also where somebody stops in between: a server keeps what is left of a result.
+        with self._connection.execute(statement, execution_options={"yield_per": size}) as result:
+            yield from result.partitions()
 
     def insert(self, table: Table, **values: object) -> int:
         """One row; its new id (or the tenant's, where that is the key)."""
