@@ -220,12 +220,12 @@ class Broker:
 
     def committed(self, topic: str, group: str = "indicia") -> dict[int, int]:
         """How far a group has said to be."""
-        asked = self.admin.list_consumer_group_offsets([confluent_kafka.ConsumerGroupTopicPartitions(group)])
-        try:
-            places = asked[group].result(10).topic_partitions
-        except confluent_kafka.KafkaException:
-            return {}  # who coordinates is only being found out
-        return {place.partition: place.offset for place in places if place.topic == topic}
+        asking = confluent_kafka.Consumer(self.settings | {"group.id": group})
+        numbers = asking.list_topics(topic, timeout=10).topics[topic].partitions
+        places = [confluent_kafka.TopicPartition(topic, number) for number in numbers]
+        found = {one.partition: one.offset for one in asking.committed(places, timeout=30) if one.offset >= 0}
+        asking.close()
+        return found
 
     def ends(self, topic: str) -> dict[int, int]:
         """The offset of each partition that the next message has."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,9 +23,10 @@ class Lag:
         """`answered` hears in that thread that brokers answer."""
         self.behind: int | None = None
         """Messages; None while it is not known."""
-        self._topic, self._group = topic, group
-        # The consumer says what is wrong.
-        self._settings = dict(settings) | {"error_cb": lambda _error: None}
+        self._topic = topic
+        # Its faults are those of the consumer that reads, which tells them.
+        self._settings = {name: one for name, one in settings.items() if name != "error_cb"}
+        self._settings |= {"group.id": group, "enable.auto.commit": False}
         self._answered = answered
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="lag", daemon=True).start()
@@ -37,26 +37,23 @@ class Lag:
 
     def _run(self) -> None:
         client = brokers.client()
-        admin = importlib.import_module("confluent_kafka.admin")
-        asking = admin.AdminClient(self._settings)
+        # A consumer that subscribes to nothing is no member. (An AdminClient of librdkafka 2.16 breaks down
+        # where a broker says that it does not coordinate the group.)
+        asking = client.Consumer(self._settings)
         while not self._ended.wait(1.0 if self.behind is None else EVERY):
             try:
-                self.behind = self._asked(client, admin, asking)
+                self.behind = self._asked(client, asking)
                 self._answered()
-            except (client.KafkaException, TimeoutError):
+            except client.KafkaException:
                 self.behind = None
+        asking.close()
 
-    def _asked(self, client: Any, admin: Any, asking: Any) -> int:
+    def _asked(self, client: Any, asking: Any) -> int:
         found = asking.list_topics(self._topic, timeout=SECONDS).topics[self._topic]
         places = [client.TopicPartition(self._topic, number) for number in found.partitions]
-        ends = self._offsets(asking, places, admin.OffsetSpec.latest())
-        begins = self._offsets(asking, places, admin.OffsetSpec.earliest())
-        wanted = client.ConsumerGroupTopicPartitions(self._group, places or None)
-        answer = asking.list_consumer_group_offsets([wanted])[self._group].result(SECONDS)
-        done = {place.partition: place.offset for place in answer.topic_partitions}
-        # What was deleted before anybody read it is behind nobody.
-        return sum(max(0, end - max(done.get(number, 0), begins[number])) for number, end in ends.items())
-
-    def _offsets(self, asking: Any, places: list[Any], which: Any) -> dict[int, int]:
-        asked = asking.list_offsets(dict.fromkeys(places, which), request_timeout=SECONDS)
-        return {place.partition: one.result(SECONDS).offset for place, one in asked.items()}
+        behind = 0
+        for place in asking.committed(places, timeout=SECONDS) if places else ():
+            begin, end = asking.get_watermark_offsets(place, timeout=SECONDS)
+            # What was deleted before anybody read it is behind nobody.
+            behind += max(0, end - max(place.offset, begin))
+        return behind
