@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from indicia.cli.failure import USAGE
-from indicia.live import courier
+from indicia.store.turns import FileTurn
 from receivers import web
 from service import wait_until
 from shell import Shell, make
@@ -50,7 +51,8 @@ def test_a_file_is_told_of_alerts(shell: Shell) -> None:
     ]
     assert shell("outputs", "replay", "lines", "--since", "1h", "--json").json == {"replayed": 2}
     assert "lines" in shell("outputs", "list").out
-    with courier.alone(shell.home):
+    with closing(FileTurn(shell.home / "outputs.lock")) as turn:
+        assert turn.take()
         assert "another process delivers" in shell("outputs", "run", "--once", code=USAGE).err
 
 

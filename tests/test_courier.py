@@ -346,8 +346,8 @@ def test_what_was_acknowledged_is_noted_when_the_store_is_free_again(
 def test_one_process_delivers(own: TenantStore, tmp_path: Path) -> None:
     output(own, f"file://{tmp_path}/a.ndjson")
     alerts(own, 1)
-    with courier.alone(tmp_path) as mine:
-        assert mine
+    with Store.open(url(path_of(own))) as store, closing(store.turn(courier.TURN)) as turn:
+        assert turn.take()
         assert not deliver(own)
         assert len(told(own)) == 1
     assert deliver(own)

@@ -33,6 +33,11 @@ TABLE: tuple[tuple[str, type, str], ...] = (
     ("max_event_bytes", int, "largest batch of events, also after decompression, in bytes"),
     ("token_seconds", int, "how long an access token holds, in seconds"),
     ("public_url", str, "URL of the service as clients and browsers reach it; empty: `host` and `port`"),
+    (
+        "proxies",
+        str,
+        "addresses and networks, with commas, whose `X-Forwarded-For` is believed",
+    ),
     ("session_idle_seconds", int, "how long somebody who does nothing stays signed in to the portal"),
     ("session_seconds", int, "how long anybody stays signed in to the portal"),
     ("quota_definitions", int, "alert definitions a tenant may have"),
@@ -61,6 +66,7 @@ class Settings:
     max_event_bytes: int = 1024 * 1024 * 1024
     token_seconds: int = 3599
     public_url: str = ""
+    proxies: str = ""
     session_idle_seconds: int = 3600
     session_seconds: int = 12 * 3600
     quota_definitions: int = 10_000
@@ -74,13 +80,13 @@ class Settings:
 
     @property
     def base_url(self) -> str:
-        """Scheme, host and port as clients reach them."""
+        """Scheme, host and port at which this service listens."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     @property
     def portal_url(self) -> str:
-        """Scheme, host and port as browsers reach them."""
+        """Scheme, host and port as clients and browsers reach them, by whichever host of several."""
         return self.public_url.rstrip("/") or self.base_url
 
     @property

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from indicia.auth.memory import mark_of
-from indicia.auth.shared import VALUE, Kept, Shared
+from indicia.auth.shared import VALUE, Counts, Kept, Shared
 from indicia.errors import GrantRefused, InputError
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -119,9 +119,9 @@ def claimed_client(assertion: str) -> str:
 class Assertions:
     """Verifies assertions, and remembers from where each came; for several threads and forked processes."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, used: Counts | None = None) -> None:
         self._clock = clock
-        self._used = Shared(USED)
+        self._used = Shared(USED) if used is None else used
 
     def verify(
         self,

@@ -1,8 +1,8 @@
 """Failed attempts to get a token, counted by application and address, so that guessing is slow.
 
-In memory, which the processes of one service share (`auth.shared`); a restart forgets, and two services
-count apart. With secrets of 256 bits that is enough; the limit is there for the noise of a wrong script, and
-against guessed refresh tokens and ids.
+In memory, which the processes of one service share (`auth.shared`), so that a restart forgets; services of
+several hosts count in their store. With secrets of 256 bits that is enough; the limit is there for the noise
+of a wrong script, and against guessed refresh tokens and ids.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 
 from indicia.auth.memory import mark_of
-from indicia.auth.shared import VALUE, Kept, Shared
+from indicia.auth.shared import VALUE, Counts, Kept, Shared
 from indicia.errors import TooManyRequests
 
 FAILURES = 10
@@ -28,10 +28,11 @@ UNKNOWN = ""
 class Attempts:
     """Counts failures in fixed windows. Safe to use from several threads and forked processes."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, counts: Counts | None = None) -> None:
+        """`clock`: of all that share the `counts`."""
         self._clock = clock
         # The rank of a count is the end of its window, so that the oldest window is forgotten first.
-        self._counts = Shared(PLACES)
+        self._counts = Shared(PLACES) if counts is None else counts
 
     def __len__(self) -> int:
         return len(self._counts)

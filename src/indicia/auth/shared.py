@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 MARK = 16
 """Bytes of a mark; the rest of a longer one is not looked at."""
@@ -32,6 +33,18 @@ class Kept:
 
     value: bytes
     rank: float
+
+
+class Counts(Protocol):
+    """What `Shared` does, wherever it is kept."""
+
+    def __len__(self) -> int: ...
+
+    def find(self, mark: bytes) -> Kept | None:
+        """What is kept under a mark."""
+
+    def change(self, mark: bytes, become: Callable[[Kept | None], Kept | None]) -> Kept | None:
+        """Put what `become` makes of the value in its place, nobody comes between; None forgets it."""
 
 
 class Shared:

@@ -1,21 +1,22 @@
 """Who delivers: takes messages from the outbox, sends them, keeps what receivers said.
 
-One process of those that share a home does it, the one that holds `outputs.lock`: the system gives that lock
-back however the process ends, so another one goes on at once, and no clock is asked. Each output with
-something to send has a thread, so that a slow receiver keeps no other one waiting. Messages of an output go
-in their order; after a fault it is tried again after a pause that doubles, from 1 s to LONGEST_PAUSE, with
-chance in it, so that many do not come back together.
+One process of those that share a store does it, the one that has the turn `outputs` (`store.turns`): it is
+given back however the process ends, so another one goes on, and no clock is asked. Whether the turn is still
+ours is asked before anything is sent. Each output with something to send has a thread, so that a slow
+receiver keeps no other one waiting. Messages of an output go in their order; after a fault it is tried again
+after a pause that doubles, from 1 s to LONGEST_PAUSE, with chance in it, so that many do not come back
+together.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,12 +25,12 @@ from indicia.auth.sealing import Seal
 from indicia.errors import IndiciaError, NotFound, StoreError, placed
 from indicia.live import targets
 from indicia.messages import Delivery, Message, Outcome, Output
-from indicia.store import Outbox, Store
+from indicia.store import Outbox, Store, Turn
 
-LOCK = "outputs.lock"
+TURN = "outputs"
 LOOK_SECONDS = 0.5
 """How often it is looked whether there is something to send."""
-LOCK_SECONDS = 2.0
+TURN_SECONDS = 2.0
 """How often who does not deliver looks whether another one still does."""
 TIDY_SECONDS = 600.0
 """How often old messages are removed."""
@@ -49,86 +50,91 @@ class Courier:
     """Delivers what is in the outboxes of a store."""
 
     def __init__(self, store: Store, home: Path) -> None:
-        self._store, self._home = store, home
+        self._store = store
         self._seal = Seal(home)
         self._threads: dict[int, threading.Thread] = {}
         self._tidied = float("-inf")
 
     def run(self, stopped: threading.Event) -> None:
         """Until it is stopped; while another process delivers, this one waits."""
-        while not stopped.is_set():
-            try:
-                self._run(stopped)
-            except OSError as error:
-                LOG.warning("outputs wait: %s: %s", self._home / LOCK, error.strerror)
-            except Exception as error:  # a thread that died of it would deliver nothing any more
-                LOG.error("outputs wait: %s", placed(error))
-            stopped.wait(LOCK_SECONDS)
+        with closing(self._store.turn(TURN)) as turn:
+            while not stopped.is_set():
+                try:
+                    self._run(_Going(stopped, turn))
+                except StoreError as error:
+                    LOG.warning("outputs wait: %s", error)
+                except Exception as error:  # a thread that died of it would deliver nothing any more
+                    LOG.error("outputs wait: %s", placed(error))
+                stopped.wait(TURN_SECONDS)
 
-    def _run(self, stopped: threading.Event) -> None:
-        with alone(self._home) as mine:
-            while mine and not stopped.wait(LOOK_SECONDS):
-                self.look(stopped)
-            self._end()
+    def _run(self, going: _Going) -> None:
+        if not going.begins():
+            return
+        while not going.stopped.wait(LOOK_SECONDS) and going.goes_on():
+            self.look(going)
+        self._end()
 
     def run_once(self, stopped: threading.Event) -> bool:
-        """Send what can be sent now, and end; False where another process delivers."""
-        with alone(self._home) as mine:
+        """Send what can be sent now, and end; False where another process delivers. StoreError."""
+        with closing(self._store.turn(TURN)) as turn:
+            going = _Going(stopped, turn)
+            mine = going.begins()
             if mine:
-                self.look(stopped)
+                self.look(going)
                 for thread in self._threads.values():
                     thread.join()
         return mine
 
-    def look(self, stopped: threading.Event) -> None:
+    def look(self, going: _Going) -> None:
         """Begin to send what waits and is due."""
         try:
             for tenant in self._store.sending():
                 box = tenant.outbox
                 for output in box.outputs():
                     if output.enabled and _due(output):
-                        self._begin(box, output, stopped)
+                        self._begin(box, output, going)
             self._tidy()
         except StoreError as error:
             LOG.warning("outputs wait: %s", error)
 
-    def _begin(self, box: Outbox, output: Output, stopped: threading.Event) -> None:
+    def _begin(self, box: Outbox, output: Output, going: _Going) -> None:
         self._threads = {key: one for key, one in self._threads.items() if one.is_alive()}
         if output.id in self._threads or len(self._threads) >= THREADS or not box.waiting(output.id, 1):
             return
         thread = threading.Thread(
-            target=self._deliver, args=(box, output, stopped), name=f"output-{output.id}", daemon=True
+            target=self._deliver, args=(box, output, going), name=f"output-{output.id}", daemon=True
         )
         self._threads[output.id] = thread
         thread.start()
 
-    def _deliver(self, box: Outbox, output: Output, stopped: threading.Event) -> None:
+    def _deliver(self, box: Outbox, output: Output, going: _Going) -> None:
         try:
-            self._send_all(box, output, stopped)
+            self._send_all(box, output, going)
         except StoreError as error:
             LOG.warning("output %d waits: %s", output.id, error)
 
-    def _send_all(self, box: Outbox, output: Output, stopped: threading.Event) -> None:
+    def _send_all(self, box: Outbox, output: Output, going: _Going) -> None:
         """Send what waits for one output until nothing does, a fault comes, or the output is changed."""
         try:
             with _receiver(self._seal, box, output) as receiver:
-                while not stopped.is_set() and _same(box, output):
+                while _same(box, output):
                     messages = box.waiting(output.id, receiver.most)
-                    if not messages:
+                    # Asked last: what was read is sent only by who has the turn still.
+                    if not messages or not going.goes_on():
                         return
                     said = _send(receiver, messages)
                     pause = _pause(output, said)
-                    _settle(box, output, said, pause, stopped)
+                    _settle(box, output, said, pause, going.stopped)
                     if pause is not None:
                         LOG.warning("output %d: %s", output.id, said[-1].fault)
                         return
         except IndiciaError as error:
             # Its target cannot be used, or the store cannot: nothing was sent.
             LOG.warning("output %d: %s", output.id, error.message)
-            _wait(box, output, error.message, stopped)
+            _wait(box, output, error.message, going.stopped)
         except Exception as error:  # a thread that died of it would be begun again at once
             LOG.error("output %d: %s", output.id, placed(error))
-            _wait(box, output, f"unexpected: {type(error).__name__}; please report it", stopped)
+            _wait(box, output, f"unexpected: {type(error).__name__}; please report it", going.stopped)
 
     def _tidy(self) -> None:
         if time.monotonic() - self._tidied < TIDY_SECONDS:
@@ -143,16 +149,20 @@ class Courier:
             thread.join(max(0.0, end - time.monotonic()))
 
 
-@contextmanager
-def alone(home: Path) -> Iterator[bool]:
-    """Whether no other process of this home delivers; the lock is given back at the end."""
-    with (home / LOCK).open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """How long somebody delivers: until it is stopped, or another one has the turn."""
+
+    stopped: threading.Event
+    turn: Turn
+
+    def begins(self) -> bool:
+        """Whether the turn is ours, once who had it before has noted what it sent."""
+        return self.turn.take() and not self.stopped.wait(self.turn.patience) and self.turn.holds()
+
+    def goes_on(self) -> bool:
+        """Whether more may be sent."""
+        return not self.stopped.is_set() and self.turn.holds()
 
 
 @contextmanager

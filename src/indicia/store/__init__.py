@@ -11,13 +11,15 @@ for, `allow` the allow-lists, `access` one application, `retention` says how lon
 `trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`, `queue`
 finds alerts, `catalogue` what is looked for, `many` changes much of it at once; `members` tells who may sign
 in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each its transaction; `directory`
-knows the tenants; `engine` the file, its locks and its faults; `migrate` its version; `inspection` looks at
-it for `indicia doctor` and changes nothing.
+knows the tenants; `marks` and `turns` are what processes of several hosts share; `engine` the file or the
+server, its locks and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and
+changes nothing.
 """
 
 from indicia.store.catalogue import Catalogue, Chosen, Expiry, Figures, Found, Place
 from indicia.store.changes import News, Position, Standing
 from indicia.store.many import Deed, Many, Progress
+from indicia.store.marks import Marks
 from indicia.store.members import Members
 from indicia.store.nouns import (
     Application,
@@ -50,6 +52,7 @@ from indicia.store.store import Store
 from indicia.store.tallies import Tally
 from indicia.store.tenant import TenantStore
 from indicia.store.trail import Looked, Mark, Trail, Wanted
+from indicia.store.turns import Turn
 from indicia.store.uploads import Upload, Uploaded
 
 __all__ = [
@@ -75,6 +78,7 @@ __all__ = [
     "Looked",
     "Many",
     "Mark",
+    "Marks",
     "Member",
     "Members",
     "News",
@@ -106,6 +110,7 @@ __all__ = [
     "TenantStore",
     "Top",
     "Trail",
+    "Turn",
     "Upload",
     "Uploaded",
     "Visitor",

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from indicia.errors import StoreError
 from indicia.store import sqlite
+from indicia.store.turns import Turn
 
 BUSY_SECONDS = 15.0
 """How long a writer waits for its turn."""
@@ -31,6 +32,10 @@ class Database(Protocol):
     def name(self) -> str:
         """What messages call it: a path, or a URL without its password."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether processes of several hosts may use it."""
+
     def reading(self) -> AbstractContextManager[Connection]:
         """A connection on one snapshot of the store."""
 
@@ -39,6 +44,9 @@ class Database(Protocol):
 
     def writing(self) -> AbstractContextManager[Connection]:
         """A connection that holds the write lock; committed at the end, undone by any exception."""
+
+    def beside(self, key: int) -> AbstractContextManager[Connection]:
+        """As `writing`, for rows that stand by themselves: alone among those of the same key (32 bits)."""
 
     def tidying(self) -> AbstractContextManager[Connection]:
         """As `writing`, for what nobody waits for."""
@@ -63,6 +71,9 @@ class Database(Protocol):
 
         Returns at once where the database cannot say it; who needs to know looks now and then in any case.
         """
+
+    def turn(self, name: str) -> Turn:
+        """What one process of all does: see `turns`."""
 
     def close(self) -> None:
         """Give back every connection."""

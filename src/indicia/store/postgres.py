@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from zlib import crc32
 
 import psycopg
 from psycopg.abc import Buffer
@@ -31,12 +32,22 @@ from indicia.store.scope import CHANNEL, WALLED
 
 WRITERS = 0x1D1C1A
 """The advisory lock that every writer holds."""
+_TURNS, _MARKS = WRITERS, WRITERS + 1
+"""The first halves of advisory locks of two halves, which are others than those of one."""
 _KEPT, _MOST = 4, 24
 """Connections that stay open, and all there may be: a server takes 100 in all unless it is told otherwise."""
 _STALLED = "60s"
 """How long a writer may do nothing: a process that was stopped must not hold up all others for good."""
 
-_DEFAULTS = {"connect_timeout": "10", "application_name": "indicia"}
+_DEFAULTS = {
+    "connect_timeout": "10",
+    "application_name": "indicia",
+    # A server that went away without a word is given up after some 20 seconds, not after hours.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "20000",
+}
 _SESSION = (
     "SET client_encoding = 'UTF8'; SET jit = off; "
     # A host that went away without a word gives its lock back within a minute.
@@ -45,6 +56,7 @@ _SESSION = (
 _LOCK = (
     f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
 )
+_LOCK_BESIDE = "SELECT pg_advisory_xact_lock(%s, %s)"
 
 _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
 
@@ -88,6 +100,8 @@ _AT_THE_DOOR: tuple[tuple[str, str], ...] = (
 
 class PostgreSQL:
     """The engine of one database of a server (`engine.Database`)."""
+
+    shared = True
 
     def __init__(self, url: str, *, create: bool, busy_seconds: float) -> None:
         self._conninfo, self.name = _parsed(url)
@@ -136,6 +150,17 @@ class PostgreSQL:
         ):
             connection.exec_driver_sql(_LOCK)
             yield connection
+
+    @contextmanager
+    def beside(self, key: int) -> Iterator[Connection]:
+        """As `writing`, alone among those of the same key; other writers are not waited for."""
+        with self._in_words(), self._engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql(_LOCK_BESIDE, (_MARKS, _signed(key)))
+            yield connection
+
+    def turn(self, name: str) -> SessionTurn:
+        """A lock of a session of its own."""
+        return SessionTurn(self._conninfo, name, self._in_words)
 
     def tidying(self) -> AbstractContextManager[Connection]:
         """As `writing`: the server writes its log home by itself."""
@@ -203,6 +228,69 @@ class PostgreSQL:
             raise _in_words(error, self.name) from error
         except TimeoutError as error:
             raise StoreError("too many requests use the store at once; try again", retry_after=2) from error
+
+
+class SessionTurn:
+    """A lock that a connection of its own has (`turns.Turn`): it is lost with that connection."""
+
+    patience = 2.0
+
+    def __init__(
+        self, conninfo: str, name: str, in_words: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._conninfo, self._in_words = conninfo, in_words
+        self._key = (_TURNS, _signed(crc32(name.encode())))
+        self._guard = threading.Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._held = False
+
+    def take(self) -> bool:
+        """Whether it is ours; taken where nobody has it. StoreError where the server is away."""
+        with self._guard, self._in_words():
+            if self._held:
+                return self._answers()
+            try:
+                if self._connection is None:
+                    self._connection = psycopg.connect(self._conninfo, autocommit=True)
+                    self._connection.execute(_SESSION.encode())
+                row = self._connection.execute("SELECT pg_try_advisory_lock(%s, %s)", self._key).fetchone()
+            except psycopg.Error:
+                self._drop()
+                raise
+            self._held = row is not None and bool(row[0])
+            return self._held
+
+    def holds(self) -> bool:
+        """Whether the server still answers on that connection, and still takes writes."""
+        with self._guard:
+            return self._held and self._answers()
+
+    def close(self) -> None:
+        """Give it back."""
+        with self._guard:
+            self._drop()
+
+    def _answers(self) -> bool:
+        try:
+            if self._connection is not None:
+                row = self._connection.execute("SELECT pg_is_in_recovery()").fetchone()
+                if row == (False,):
+                    return True
+        except psycopg.Error:
+            pass
+        self._drop()
+        return False
+
+    def _drop(self) -> None:
+        self._held = False
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _signed(key: int) -> int:
+    """The lower 32 bits as the server's integer."""
+    return (key & 0xFFFFFFFF) - ((key & 0x80000000) << 1)
 
 
 def _parsed(url: str) -> tuple[str, str]:

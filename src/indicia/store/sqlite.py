@@ -23,6 +23,7 @@ from sqlalchemy.pool import QueuePool
 
 from indicia.errors import InputError, StoreError
 from indicia.odata import functions
+from indicia.store.turns import FileTurn
 
 _STEPS = 20_000
 """Steps of SQLite's machine (a millisecond or so) between two looks at the clock."""
@@ -61,6 +62,8 @@ _WORDS: tuple[tuple[str, str, int | None], ...] = (
 
 class SQLite:
     """The engine of one SQLite file (`engine.Database`)."""
+
+    shared = False
 
     def __init__(self, url: str, *, create: bool, busy_seconds: float) -> None:
         self.path = _path(url, create=create)
@@ -154,6 +157,14 @@ class SQLite:
             finally:
                 if not connection.invalidated:
                     raw.execute("PRAGMA foreign_keys=ON")
+
+    def beside(self, _key: int) -> AbstractContextManager[Connection]:
+        """As `writing`: a file has one writer."""
+        return self.writing()
+
+    def turn(self, name: str) -> FileTurn:
+        """A lock beside the file."""
+        return FileTurn(self.path.with_name(f"{name}.lock"))
 
     def tables(self, connection: Connection) -> Collection[str]:
         """The names of all that it holds."""

@@ -11,10 +11,12 @@ from typing import Self
 from indicia.model import Quotas
 from indicia.store import copying, directory, migrate, purges
 from indicia.store.engine import BUSY_SECONDS, Database, connect
+from indicia.store.marks import Marks
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
 from indicia.store.people import People
 from indicia.store.scope import Scope
 from indicia.store.tenant import TenantStore
+from indicia.store.turns import Turn
 
 
 class Store:
@@ -127,6 +129,19 @@ class Store:
         with self._database.tidying() as connection:
             purges.step(Scope(connection, number, deleted=True))
         return True
+
+    def turn(self, name: str) -> Turn:
+        """What one process does for all that share the store: a word of each kind of work (`turns`)."""
+        return self._database.turn(name)
+
+    @property
+    def shared(self) -> bool:
+        """Whether processes of several hosts may use it, so that what they count must be in it."""
+        return self._database.shared
+
+    def marks(self, kind: str, seconds: float) -> Marks:
+        """A memory that all processes share (`marks`); a value is kept for so long beyond its rank."""
+        return Marks(self._database, kind, seconds)
 
     def signing_keys(self) -> Sequence[SigningKey]:
         """Every key that signs or signed tokens, newest first."""

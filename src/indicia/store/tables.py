@@ -527,5 +527,34 @@ retention = Table(  # what a tenant keeps otherwise than by default: see the mod
     sqlite_autoincrement=True,
 )
 
+marks = Table(  # of all tenants, by digests: see the module of that name
+    "marks",
+    METADATA,
+    _id(),
+    Column("kind", word(16), nullable=False),
+    Column("mark", word(64), nullable=False),
+    Column("value", word(64), nullable=False),
+    _time("rank"),
+    _time("kept_until"),
+    UniqueConstraint("kind", "mark"),
+    Index(None, "kept_until"),
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(  # which host has the file of a scan or an import: see `places`
+    "jobs",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("kind", word(16), nullable=False),
+    Column("key", word(32), nullable=False),
+    Column("host", Words, nullable=False),
+    Column("name", Words, nullable=False),
+    Column("made_by", Words, nullable=False),
+    _time("made_at"),
+    UniqueConstraint("tenant_id", "kind", "key"),
+    sqlite_autoincrement=True,
+)
+
 OF_TENANTS = frozenset(table for table in METADATA.tables.values() if "tenant_id" in table.c)
 """Tables that only `scope.Scope` may reach."""

@@ -43,7 +43,7 @@ def create(settings: Settings, store: Store, crew: Crew | None = None) -> Starle
 
     `crew`: what this process shares with the other workers of the same service.
     """
-    crew = crew or Crew()
+    crew = (crew or Crew()).over(store)
     issuer = issuer_of(settings, store)
     grants = Grants(store, issuer, crew.attempts, crew.assertions)
     gate = Gate(store, issuer, external_issuers(settings))

@@ -11,7 +11,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from ipaddress import ip_network
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,7 +25,7 @@ from indicia.live.imports import Imports
 from indicia.live.scans import Scans
 from indicia.model import Actor
 from indicia.settings import Settings
-from indicia.store import Store
+from indicia.store import Store, Turn
 from indicia.web import access, app, renewals
 from indicia.web.crew import Crew
 
@@ -38,6 +39,8 @@ RETENTION_SECONDS = 3600.0
 """How often what is too old is removed."""
 RETENTION_FIRST = 60.0
 """How long after the start that is done first."""
+TURN = "tidying"
+"""Whose turn it is to do both, where several services share a store."""
 LOG = logging.getLogger("indicia.web")
 RETAINER = Actor("Indicia")
 """Who removes it."""
@@ -113,26 +116,30 @@ def _beside(store: Store, settings: Settings) -> Iterator[None]:
 def _purging(store: Store, settings: Settings) -> Iterator[None]:
     """Meanwhile, in threads, remove what is deleted and only hidden, and what was kept for long enough."""
     stopped = threading.Event()
-    threads = [
-        threading.Thread(target=_purge, args=(store, stopped), name="purge", daemon=True),
-        threading.Thread(target=_retain, args=(store, settings, stopped), name="retain", daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
+    with closing(store.turn(TURN)) as turn:
+        threads = [
+            threading.Thread(target=_purge, args=(store, turn, stopped), name="purge", daemon=True),
+            threading.Thread(
+                target=_retain, args=(store, settings, turn, stopped), name="retain", daemon=True
+            ),
+        ]
         for thread in threads:
-            thread.join()
+            thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            for thread in threads:
+                thread.join()
 
 
-def _purge(store: Store, stopped: threading.Event) -> None:
+def _purge(store: Store, turn: Turn, stopped: threading.Event) -> None:
     wait = 0.0
     while not stopped.wait(wait):
         begin = time.monotonic()
         try:
-            more = store.purge()
+            # Twice would do no harm, but leave less time to others who write.
+            more = turn.take() and store.purge()
         except StoreError as error:
             LOG.warning("what was deleted is not removed yet: %s", error)
             more = False
@@ -140,14 +147,14 @@ def _purge(store: Store, stopped: threading.Event) -> None:
         wait = max(time.monotonic() - begin, 0.01) if more else PURGE_SECONDS
 
 
-def _retain(store: Store, settings: Settings, stopped: threading.Event) -> None:
+def _retain(store: Store, settings: Settings, turn: Turn, stopped: threading.Event) -> None:
     _tidy(settings)  # what the last service was stopped in is not waited for
     wait = RETENTION_FIRST
     while not stopped.wait(wait):
         wait = RETENTION_SECONDS
         _tidy(settings)
         try:
-            for tenant in store.tenants():
+            for tenant in store.tenants() if turn.take() else ():
                 for _ in store.tenant(tenant.uid).acting(RETAINER).retention.run():
                     if stopped.wait(0.01):  # others write meanwhile
                         return
@@ -221,11 +228,26 @@ def _config(settings: Settings, application: Starlette, found: Shown | None) -> 
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        # Else everybody behind a balancer would be counted as one address, and be locked out as one.
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=_proxies(settings),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         ws="none",
     )
+
+
+def _proxies(settings: Settings) -> list[str]:
+    """The addresses and networks that `proxies` names. InputError."""
+    named = [one.strip() for one in settings.proxies.split(",") if one.strip()]
+    for one in named:
+        try:
+            ip_network(one)
+        except ValueError:
+            raise InputError(
+                f"must be addresses and networks such as 10.0.0.5, 10.1.0.0/16, not {one!r}", place="proxies"
+            ) from None
+    return named
 
 
 def _show_original(config: uvicorn.Config, settings: Settings) -> None:

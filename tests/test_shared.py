@@ -1,0 +1,211 @@
+"""What processes of several hosts share by their store: turns, marks, and the URL of them all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import postgres
+from indicia.auth import attempts
+from indicia.auth.assertions import CLOCK_SKEW, LONGEST_SECONDS
+from indicia.auth.attempts import FAILURES, Attempts
+from indicia.auth.memory import mark_of
+from indicia.auth.shared import Kept
+from indicia.auth.tokens import Credential, Grant
+from indicia.errors import InputError, StoreError, TooManyRequests
+from indicia.live.courier import Courier
+from indicia.settings import Settings
+from indicia.store import Store, marks, rows
+from indicia.web import serve
+from indicia.web.crew import Crew, InStore
+from indicia.web.gate import issuer_of
+from service import wait_until
+from stored import url
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def path(database: str, tmp_path: Path) -> Path:
+    return tmp_path / "indicia.db"
+
+
+@pytest.fixture
+def pair(path: Path) -> Iterator[tuple[Store, Store]]:
+    """One store as two processes open it."""
+    with Store.open(url(path)) as one, Store.open(url(path)) as other:
+        yield one, other
+
+
+# Turns
+
+
+def test_a_turn_is_one_processs_until_it_is_given_back(pair: tuple[Store, Store]) -> None:
+    one, other = (store.turn("outputs") for store in pair)
+    with closing(one), closing(other):
+        assert not one.holds()
+        assert one.take()
+        assert one.take()
+        assert one.holds()
+        assert not other.take()
+        assert not other.holds()
+        with closing(pair[1].turn("tidying")) as another:
+            assert another.take(), "turns of two kinds have nothing to do with each other"
+        one.close()
+        assert other.take()
+        assert not one.take()
+
+
+def ended(name: str) -> None:
+    """As a restart of the server, or a fault of the network, ends the connections of turns."""
+    with postgres.server().connect(name) as raw:
+        raw.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE locktype = 'advisory' AND objsubid = 2"
+        )
+
+
+def test_who_lost_the_connection_lost_the_turn(tmp_path: Path) -> None:
+    """On a server alone. What was read before is not sent any more."""
+    name = postgres.server().make()
+    address = postgres.server().url(name)
+    try:
+        with Store.open(address) as one, Store.open(address) as other:
+            with closing(one.turn("outputs")) as mine, closing(other.turn("outputs")) as theirs:
+                assert mine.take()
+                assert not theirs.take()
+                ended(name)
+                assert theirs.take()
+                assert not mine.holds()
+                assert not mine.take()
+                ended(name)
+                assert not theirs.holds()
+                assert not theirs.holds(), "what was lost is not had again without taking it"
+                assert mine.take()
+            stopped = threading.Event()
+            thread = threading.Thread(target=Courier(one, tmp_path).run, args=(stopped,))
+            thread.start()
+            with closing(other.turn("outputs")) as theirs:
+                wait_until(5, lambda: not theirs.take())
+                ended(name)
+                wait_until(5, theirs.take)
+            stopped.set()
+            thread.join()
+    finally:
+        postgres.server().drop(name)
+
+
+def test_a_server_that_is_away_gives_no_turn() -> None:
+    with closing(Store(_away(), None).turn("outputs")) as turn:  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match="cannot be reached"):
+            turn.take()
+        assert not turn.holds()
+
+
+def _away() -> object:
+    from indicia.store.postgres import PostgreSQL  # noqa: PLC0415
+
+    return PostgreSQL("postgresql://nobody@127.0.0.1:1/none", create=True, busy_seconds=1)
+
+
+# Marks
+
+
+def test_what_one_has_noted_the_other_knows(pair: tuple[Store, Store]) -> None:
+    one, other = (Attempts(time.time, InStore(store.marks("attempts", 0))) for store in pair)
+    for _ in range(FAILURES - 1):
+        one.failed("app", "192.0.2.7")
+    other.admit("app", "192.0.2.7")
+    other.failed("app", "192.0.2.7")
+    for each in (one, other):
+        with pytest.raises(TooManyRequests):
+            each.admit("app", "192.0.2.7")
+        each.admit("app", "192.0.2.8")
+    assert len(one) == 1
+    one.succeeded("app", "192.0.2.7")
+    other.admit("app", "192.0.2.7")
+    assert len(other) == 0
+
+
+def test_nothing_is_lost_where_many_count_at_once(pair: tuple[Store, Store]) -> None:
+    both = [Attempts(time.time, InStore(store.marks("attempts", 0))) for store in pair]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: both[number % 2].failed("app", "192.0.2.7"), range(40)))
+    both[0].admit("app", "192.0.2.7", 41)
+    with pytest.raises(TooManyRequests):
+        both[0].admit("app", "192.0.2.7", 40)
+
+
+def test_the_first_of_two_at_once_is_kept(pair: tuple[Store, Store]) -> None:
+    mark, now = mark_of("an assertion"), round(time.time())
+    both = [InStore(store.marks("assertions", 60)) for store in pair]
+
+    def use(number: int) -> Kept | None:
+        came = Kept(bytes([number]) * 16, now)
+        return both[number % 2].change(mark, lambda kept: kept or came)
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(use, range(16)))
+    assert len({one and one.value for one in found}) == 1
+    assert both[0].find(mark) == found[0]
+
+
+def test_old_marks_go_with_the_next(pair: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = InStore(pair[0].marks("assertions", LONGEST_SECONDS + 2 * CLOCK_SKEW))
+    now = time.time()
+    for number in range(5):
+        kept.change(mark_of(str(number)), lambda _kept: Kept(b"a" * 16, now))
+    monkeypatch.setattr(marks, "_OLD", 3)
+    later = rows.when(round((now + LONGEST_SECONDS + 2 * CLOCK_SKEW + 1) * 1e6))
+    monkeypatch.setattr(rows, "now", lambda: later)
+    kept.change(mark_of("new"), lambda _kept: Kept(b"b" * 16, now + 7200))
+    assert len(kept) == 3
+    kept.change(mark_of("newer"), lambda _kept: Kept(b"b" * 16, now + 7200))
+    assert len(kept) == 2
+
+
+def test_a_crew_counts_where_all_can_see_it(pair: tuple[Store, Store]) -> None:
+    crew = Crew()
+    assert (crew.over(pair[0]) is crew) == (not pair[0].shared)
+    one, other = (Crew().over(store) for store in pair)
+    for _ in range(attempts.FAILURES):
+        one.sign_ins.failed("kim", "192.0.2.7")
+    other.attempts.admit("kim", "192.0.2.7")
+    if pair[0].shared:
+        with pytest.raises(TooManyRequests):
+            other.sign_ins.admit("kim", "192.0.2.7")
+    else:
+        other.sign_ins.admit("kim", "192.0.2.7")  # two services of one file count apart
+
+
+# One URL for all hosts
+
+
+def test_hosts_of_one_url_take_each_others_tokens(path: Path) -> None:
+    with Store.open(url(path)) as store:
+        hosts = [
+            issuer_of(Settings(home=path.parent, port=port, public_url="https://ti.example"), store)
+            for port in (8443, 8444)
+        ]
+        plain = issuer_of(Settings(home=path.parent, port=8443), store)
+        grant = Grant("tenant", "app", Credential("secret", 1), ("Admin",), "https://ti.example")
+        token = hosts[0].issue(grant).token
+        assert hosts[1].verify(token).grant == grant
+        assert hosts[0].issuer("tenant", "2.0") == "https://ti.example/tenant/v2.0"
+        grant = Grant("tenant", "app", Credential("secret", 1), ("Admin",), "https://graph.windows.net")
+        assert hosts[0].verify(plain.issue(grant).token).grant == grant, "given before public_url was set"
+
+
+def test_whose_headers_are_believed(tmp_path: Path) -> None:
+    given = Settings(home=tmp_path, proxies="10.0.0.5, 10.1.0.0/16 ,::1")
+    assert serve._proxies(given) == ["10.0.0.5", "10.1.0.0/16", "::1"]
+    assert serve._proxies(Settings(home=tmp_path)) == []
+    for wrong in ("*", "balancer", "10.0.0.5/8"):
+        with pytest.raises(InputError, match="must be addresses"):
+            serve._proxies(Settings(home=tmp_path, proxies=wrong))
