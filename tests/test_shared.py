@@ -71,6 +71,15 @@ def ended(name: str) -> None:
         )
 
 
+def turns(name: str) -> int:
+    """How many are held."""
+    with postgres.server().connect(name) as raw:
+        asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+        row = raw.execute(asked).fetchone()
+        assert row is not None
+        return int(str(row[0]))
+
+
 def test_who_lost_the_connection_lost_the_turn(tmp_path: Path) -> None:
     """On a server alone. What was read before is not sent any more."""
     name = postgres.server().make()
@@ -89,14 +98,17 @@ def test_who_lost_the_connection_lost_the_turn(tmp_path: Path) -> None:
                 assert not theirs.holds(), "what was lost is not had again without taking it"
                 assert mine.take()
             stopped = threading.Event()
-            thread = threading.Thread(target=Courier(one, tmp_path).run, args=(stopped,))
+            run = Courier(one, tmp_path).run
+            thread = threading.Thread(target=run, args=(stopped,), daemon=True)
             thread.start()
+            wait_until(10, lambda: turns(name) == 1)
             with closing(other.turn("outputs")) as theirs:
-                wait_until(5, lambda: not theirs.take())
+                assert not theirs.take()
                 ended(name)
-                wait_until(5, theirs.take)
+                wait_until(10, theirs.take)
             stopped.set()
-            thread.join()
+            thread.join(10)
+            assert not thread.is_alive()
     finally:
         postgres.server().drop(name)
 

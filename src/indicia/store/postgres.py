@@ -15,7 +15,7 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from zlib import crc32
 
@@ -266,18 +266,19 @@ class SessionTurn:
             return self._held and self._answers()
 
     def close(self) -> None:
-        """Give it back."""
+        """Give it back, at once: the end of a connection is seen by the server a moment later."""
         with self._guard:
+            if self._held and self._connection is not None:
+                with suppress(psycopg.Error):
+                    self._connection.execute("SELECT pg_advisory_unlock_all()")
             self._drop()
 
     def _answers(self) -> bool:
-        try:
+        with suppress(psycopg.Error):
             if self._connection is not None:
                 row = self._connection.execute("SELECT pg_is_in_recovery()").fetchone()
                 if row == (False,):
                     return True
-        except psycopg.Error:
-            pass
         self._drop()
         return False
 
