@@ -59,7 +59,7 @@ class Host:
             str(self.port),
         ]
         with (self.home / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean)
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=clean)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -1,6 +1,6 @@
 """Three services of three homes over one PostgreSQL database, behind a balancer, while things go away.
 
-`DEFINITION` of the load is in `soak/hosts.py`, which runs it for longer: `make soak-hosts MINUTES=10`.
+The load is in `soak/hosts.py`; `make soak-hosts MINUTES=10` goes on with it for longer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from soak.hosts import PASSWORD, Load, fail_over, kill_in_turn, restart
 
 pytestmark = pytest.mark.full
 OFTEN = 5.0
-"""Seconds that a write may take to be in force on a machine that does much else; goal and usual are below 1."""
+"""Seconds until a write is in force on a machine that does much else; the goal, and what is usual, is 1."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_database_crashes_and_comes_back(load: Load, capsys: pytest.CaptureF
     said, back = restart(load)
     for status, text in said:
         assert status == 503
-        assert json.loads(text)["status"] == "the store is away"
+        assert "is away" in json.loads(text)["status"]
     with capsys.disabled():
         print(f"\n  a restart of the database: all well {back:.1f} s after it")
     assert not load.wrong
@@ -92,7 +92,7 @@ def test_what_the_logs_tell(load: Load) -> None:
         assert "host-1.example" not in log
         faults = [one for one in map(json.loads, log.splitlines()) if one["level"] != "info"]
         assert any("cannot be reached" in one["message"] for one in faults)
-        assert len(faults) < 500, f"{len(faults)} lines of a minute"
+        assert len(faults) < 50, f"{len(faults)} lines of a minute"
 
 
 def purged(load: Load) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -22,10 +23,11 @@ from indicia.errors import InputError, StoreError, TooManyRequests
 from indicia.live.courier import Courier
 from indicia.settings import Settings
 from indicia.store import Store, marks, rows
-from indicia.web import serve
+from indicia.web import app, problems, serve
 from indicia.web.crew import Crew, InStore
 from indicia.web.gate import issuer_of
-from service import wait_until
+from indicia.web.logs import SPARSE_SECONDS, Sparse
+from service import add_access, local, wait_until
 from stored import url
 
 pytestmark = pytest.mark.full
@@ -221,3 +223,43 @@ def test_whose_headers_are_believed(tmp_path: Path) -> None:
     for wrong in ("*", "balancer", "10.0.0.5/8"):
         with pytest.raises(InputError, match="must be addresses"):
             serve._proxies(Settings(home=tmp_path, proxies=wrong))
+
+
+# What is told while the server is away
+
+
+def test_who_is_refused_is_told_that_the_server_is_away(tmp_path: Path) -> None:
+    server = postgres.server()
+    name = server.make()
+    with local(tmp_path, database=server.url(name)) as service:
+        api = service.client(add_access(service.store, "contoso"))
+        app.preload(service.application)
+        assert service.request("GET", "/ready").json()["status"] == "ready"
+        server.drop(name)
+        reply = api("GET", "AlertDefinitions")
+        assert (reply.status, "cannot be used" in reply.error["message"]) == (503, True)
+        ready = service.request("GET", "/ready")
+        assert (ready.status, "retry-after" in ready.headers) == (503, True)
+        assert "cannot be used" in ready.json()["status"], "it is not away, it is no more"
+        assert service.request("GET", "/health").status == 200
+        gone = StoreError("x", retry_after=5, away=True)
+        assert "is away" in problems.told(gone)
+        assert "busy" in problems.told(StoreError("x", retry_after=2))
+
+
+def test_the_same_fault_is_told_now_and_then() -> None:
+    now = [0.0]
+    sparse = Sparse(lambda: now[0])
+
+    def tell(words: str, level: int = logging.WARNING) -> str | None:
+        record = logging.LogRecord("indicia.live", level, "", 0, "%s", (words,), None)
+        return record.getMessage() if sparse.filter(record) else None
+
+    assert tell("away") == "away"
+    assert [tell("away"), tell("away"), tell("otherwise")] == [None, None, "otherwise"]
+    assert [tell("away", logging.INFO)] * 2 == ["away"] * 2
+    now[0] = SPARSE_SECONDS
+    assert tell("away") == "away (2 times more since it was told)"
+    assert tell("away") is None
+    now[0] *= 2
+    assert tell("away") == "away (1 times more since it was told)"

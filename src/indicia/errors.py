@@ -222,6 +222,11 @@ class StoreError(IndiciaError):
     code = "StoreUnavailable"
     status = 503
 
+    def __init__(self, message: str, *, retry_after: int | None = None, away: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.away = away
+        """Its server is not there, or takes no writes: it is worth waiting for."""
+
 
 class MatchingFailed(IndiciaError):
     """The processes that match could not do it with these events; the service goes on."""

@@ -158,9 +158,8 @@ class Load:
                 number, self._taken = self._taken, self._taken + 1
             numbers = range(number * BATCH, (number + 1) * BATCH)
             headers = {"Idempotency-Key": f"batch-{number}"} if number % 2 else {}
-            reply = _until(
-                lambda: caller.call("POST", "v1.0/Events", data=stream.lines(numbers), headers=headers)
-            )
+            body = stream.lines(numbers)
+            reply = _until(caller, "POST", "v1.0/Events", data=body, headers=headers)
             self.must(reply.json()["accepted"] == BATCH, f"batch {number}: {reply.text[:200]}")
             with self._turn:
                 self.hits += sum(map(stream.hits, numbers))
@@ -190,10 +189,10 @@ class Load:
             reply = caller.call("POST", "v1.0/IndicatorsOfCompromise", json=body)
             if reply is not None and reply.status_code == 201:
                 return
-            if reply is None or reply.status_code == 502:
-                # It may have been done: who makes something looks before doing it again.
-                if _until(lambda: caller.call("GET", asked)).json()["value"]:
-                    return
+            # It may have been done: who makes something looks before doing it again.
+            lost = reply is None or reply.status_code == 502
+            if lost and _until(caller, "GET", asked).json()["value"]:
+                return
             time.sleep(0.1)
 
     def _see(self, caller: Caller, value: str, answered: float) -> None:
@@ -283,11 +282,11 @@ class Load:
         }
 
 
-def _until(call: Callable[[], requests.Response | None]) -> requests.Response:
+def _until(caller: Caller, method: str, path: str, **more: object) -> requests.Response:
     """Try until it was done."""
     end = time.monotonic() + BACK_SECONDS
     while True:
-        reply = call()
+        reply = caller.call(method, path, **more)
         if reply is not None and reply.status_code == 200:
             return reply
         if time.monotonic() > end:

@@ -402,9 +402,9 @@ def _in_words(error: BaseException, name: str) -> StoreError:
     state = _state(error)
     for beginning, words, retry_after in _STATES:
         if state.startswith(beginning):
-            return StoreError(words.format(name=name), retry_after=retry_after)
+            return StoreError(words.format(name=name), retry_after=retry_after, away=retry_after == _LATER)
     cause = error.orig if isinstance(error, DBAPIError) else error
     said = " ".join(str(cause).split())[:300]
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) and not state:
-        return StoreError(f"{name} cannot be reached: {said}", retry_after=_LATER)
+        return StoreError(f"{name} cannot be reached: {said}", retry_after=_LATER, away=True)
     return StoreError(f"{name}: {said}; please report this")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -12,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indicia import __version__
 from indicia.auth.roles import ADMINS
-from indicia.errors import InputError
+from indicia.errors import InputError, StoreError
 from indicia.live.following import Followings
 from indicia.odata import paths
 from indicia.odata.format import encode
@@ -27,12 +29,13 @@ from indicia.web.events import Events
 from indicia.web.gate import Gate, external_issuers, issuer_of
 from indicia.web.grants import Grants
 from indicia.web.metrics import MEDIA_TYPE, Metrics
-from indicia.web.problems import Guard
+from indicia.web.problems import Guard, told
 from indicia.web.shippers import Shippers
 from indicia.web.token import TokenEndpoint
 from indicia.web.trace import Traced, group
 from indicia.web.waiting import Waiting
 
+LOG = logging.getLogger("indicia.web")
 MOST_MATCHERS = 64
 LOADING_SECONDS = 1
 """After so long who asks whether the service is ready asks again."""
@@ -106,8 +109,12 @@ def _states(store: Store, live: Followings) -> list[Route]:
         return _state("ok", 200)
 
     async def ready(_request: Request) -> Response:
-        """200 while the store can be read and indexes are loaded; the Guard answers 503 for the store."""
-        await run_in_threadpool(store.signing_keys)
+        """200 while the store can be read and indexes are loaded; 503 says what is wrong."""
+        try:
+            await run_in_threadpool(store.signing_keys)
+        except StoreError as fault:
+            LOG.error("store: %s", fault)
+            return _state(told(fault), 503)
         return _state("ready", 200) if live.loaded.is_set() else _state("loading", 503)
 
     return [Route("/health", health), Route("/ready", ready)]

@@ -63,6 +63,8 @@ def _instead(fault: IndiciaError) -> str | None:
     """What is told instead of the message; where files are is nothing for clients."""
     if not isinstance(fault, StoreError):
         return None
+    if fault.away:
+        return "the server of the store is away at the moment; try again"
     if fault.retry_after is not None:
         return "the store is busy with another write; try again"
     return "the store cannot be used at the moment; the service's log says why"
