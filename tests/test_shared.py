@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,8 @@ from indicia.web.crew import Crew, InStore
 from indicia.web.gate import issuer_of
 from indicia.web.logs import SPARSE_SECONDS, Sparse
 from service import add_access, local, wait_until
-from stored import url
+from stored import add, url
+from visiting import text_of, visiting
 
 pytestmark = pytest.mark.full
 
@@ -263,3 +266,42 @@ def test_the_same_fault_is_told_now_and_then() -> None:
     assert tell("away") is None
     now[0] *= 2
     assert tell("away") == "away (1 times more since it was told)"
+
+
+# Whose file it is
+
+
+def test_a_host_says_where_a_scan_is_that_it_does_not_have(tmp_path: Path) -> None:
+    server = postgres.server()
+    name = server.make()
+    homes = [tmp_path / "one", tmp_path / "other"]
+    for home in homes:
+        home.mkdir()
+    try:
+        with (
+            local(homes[0], database=server.url(name)) as one,
+            local(homes[1], database=server.url(name)) as two,
+        ):
+            tenant = one.store.tenant(one.store.add_tenant("contoso").uid)
+            stranger = two.store.tenant(two.store.add_tenant("fabrikam").uid)
+            kim, lee = visiting(one, tenant.uid), visiting(two, tenant.uid)
+            for kind, fields in (("scan", {}), ("upload", {"AlertDefinition": str(add(tenant).id)})):
+                sent = kim.post(
+                    f"/portal/{kind}", fields, files={"file": ("seen.csv", b"Value\na.example\n")}
+                )
+                path = sent.headers["location"]
+                assert kim.get(path).status == 200
+                reply = lee.get(path)
+                assert reply.status == 409
+                assert f"of seen.csv is on the host {socket.gethostname()}" in text_of(reply)
+                listed = text_of(lee.get(f"/portal/{kind}"))
+                assert "On other hosts" in listed
+                assert "seen.csv" in listed
+                assert "On other hosts" not in text_of(kim.get(f"/portal/{kind}"))
+                assert visiting(two, stranger.uid).get(path).status == 404
+                assert lee.get(f"{path[:-4]}0000").status == 404
+            scan = tenant.places.every("scans", timedelta(days=1))[0].key
+            wait_until(30, lambda: kim.post(f"/portal/scan/{scan}/delete", {}).status == 303)
+            assert lee.get(f"/portal/scan/{scan}").status == 404
+    finally:
+        server.drop(name)

@@ -48,6 +48,7 @@ from indicia.store.allow import AllowLists
 from indicia.store.catalogue import Catalogue, Chosen
 from indicia.store.many import DELETES, Many
 from indicia.store.members import Members
+from indicia.store.places import Placed, Places
 from indicia.store.queue import AlertFilter, Queue, Sort
 from indicia.store.retention import Retention
 from indicia.store.trail import Trail, Wanted
@@ -65,6 +66,7 @@ PARTS = (
     ("members", Members),
     ("outbox", Outbox),
     ("overview", Overview),
+    ("places", Places),
     ("retention", Retention),
     ("trail", Trail),
 )
@@ -120,6 +122,11 @@ def came(name: str) -> Arrived:
     return Arrived(name, 5, 1, 2, datetime.now(UTC), None)
 
 
+def placed(key: str, of: str = "x") -> Placed:
+    """A note of where a job is."""
+    return Placed(key, of, of, of, datetime.now(UTC))
+
+
 def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     """One of everything."""
     owner = add(tenant, 2)
@@ -145,6 +152,8 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     (entry,) = tenant.allow_lists.entries(tenant.uid)
     listed = (entry.list_id, entry.id)
     tenant.overview.note_sources([came("dns"), came(tenant.uid)])
+    for key in ("job", tenant.uid[:32]):
+        tenant.places.note("scans", placed(key, tenant.uid), LATER)
     ids = client, secret.id, kept.id, silent.id, output.id
     return owner.id, found, alert, *ids, waiting, *listed
 
@@ -284,6 +293,8 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "queue.detection": lambda two: two.mine.queue.detection(two.alert, two.met.number),
     "queue.event": lambda two: two.mine.queue.event(two.met),
     "queue.change": lambda two: two.mine.queue.change({two.alert.number: None}, RESOLVED, "x").changed,
+    "places.find": lambda two: two.mine.places.find("scans", two.theirs.uid[:32], LATER),
+    "places.forget": lambda two: two.mine.places.forget("scans", two.theirs.uid[:32]),
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
     "outbox.settle": lambda two: two.mine.outbox.settle(two.output_id, said(two), AHEAD),
     "outbox.replay": lambda two: two.mine.outbox.replay("one", "x", message_id=two.message.id),
@@ -380,6 +391,8 @@ OWN: dict[str, Callable[[Two], object]] = {
     "overview.suppressions": lambda two: two.mine.overview.suppressions(LONG_AGO),
     "overview.sources": lambda two: two.mine.overview.sources(),
     "overview.note_sources": lambda two: two.mine.overview.note_sources([came("dns")]),
+    "places.every": lambda two: two.mine.places.every("scans", LATER),
+    "places.note": lambda two: two.mine.places.note("scans", placed("job"), LATER),
     "retention.limits": lambda two: two.mine.retention.limits(),
     "retention.change": lambda two: two.mine.retention.change(What.ALERTS, Limit(50), "x"),
     "retention.change_all": lambda two: two.mine.retention.change_all({What.ALERTS: Limit(60)}, "x"),

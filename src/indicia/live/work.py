@@ -134,16 +134,25 @@ def attend(arguments: list[str], places: int, work: Callable[[Order], Any]) -> i
     url = sys.stdin.buffer.readline().decode().rstrip("\n")
     threading.Thread(target=_end_with_service, daemon=True).start()
     order = Order(url, Path(home), tenant, Path(folder))
-    with work(order) as one:
-        _bound(one.seconds)
-        try:
-            with _turn(order.folder.parent.parent, places, one):
-                signal.signal(signal.SIGALRM, one.too_late)
-                signal.setitimer(signal.ITIMER_REAL, one.seconds)
-                one.run()
-        except KeyboardInterrupt:
-            one.end(Phase.CANCELLED)
+    try:
+        with work(order) as one:
+            _work(one, order.folder.parent.parent, places)
+    except FileNotFoundError:
+        if order.folder.exists():
+            raise
+        # It was deleted before it had begun.
     return 0
+
+
+def _work(one: Work[Any, Any], folder: Path, places: int) -> None:
+    _bound(one.seconds)
+    try:
+        with _turn(folder, places, one):
+            signal.signal(signal.SIGALRM, one.too_late)
+            signal.setitimer(signal.ITIMER_REAL, one.seconds)
+            one.run()
+    except KeyboardInterrupt:
+        one.end(Phase.CANCELLED)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ from indicia.store.nouns import (
 from indicia.store.outbox import Outbox
 from indicia.store.overview import Overview
 from indicia.store.parts import Has
+from indicia.store.places import Places
 from indicia.store.queries import Page, Within
 from indicia.store.queue import Queue
 from indicia.store.receipts import Receipt
@@ -136,6 +137,8 @@ class TenantStore:
     """Indicators and definitions as people look for them."""
     many = Has(Many)
     """What is done to many indicators at once."""
+    places = Has(Places)
+    """Which host has which job."""
 
     # Alert definitions
 

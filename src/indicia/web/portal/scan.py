@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from indicia.errors import Forbidden, IndiciaError, InvalidValue
 from indicia.live.scans import Scan, Scans, State
+from indicia.web.portal import places
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit
 
@@ -29,7 +30,8 @@ def begin(visit: Visit) -> Response:
         sent = visit.form.file("file")
         if sent is None:
             raise InvalidValue("choose a file first", target="file")
-        made = _scans(visit).begin(
+        scans = _scans(visit)
+        made = scans.begin(
             visit.tenant.uid,
             sent.name,
             sent.content,
@@ -37,6 +39,7 @@ def begin(visit: Visit) -> Response:
             visit.settings.max_event_bytes,
             record=record,
         )
+        places.noted(visit, scans, made)
     except IndiciaError as fault:
         if visit.partial:
             raise
@@ -91,12 +94,15 @@ def delete(visit: Visit) -> Response:
     """POST /portal/scan/{id}/delete"""
     scan = _theirs(visit)
     _scans(visit).delete(scan)
+    places.forgotten(visit, _scans(visit), scan.id)
     return visit.go(PATH, "The scan and its file are deleted.")
 
 
 def _overview(visit: Visit, status: int = 200, fault: str = "", *, record: bool = False) -> Response:
+    scans = _scans(visit).every(visit.tenant.uid)
     context = {
-        "scans": _scans(visit).every(visit.tenant.uid),
+        "scans": scans,
+        "elsewhere": places.elsewhere(visit, _scans(visit), scans),
         "fault": fault,
         "record": record,
         "most": visit.settings.max_event_bytes,
@@ -111,7 +117,7 @@ def _scans(visit: Visit) -> Scans:
 
 
 def _one(visit: Visit) -> Scan:
-    return _scans(visit).one(visit.tenant.uid, visit.at("id"))
+    return places.found(visit, _scans(visit), visit.at("id"))
 
 
 def _theirs(visit: Visit) -> Scan:

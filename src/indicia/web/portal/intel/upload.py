@@ -13,6 +13,7 @@ from indicia.feeds import FORMATS
 from indicia.live.imports import Asked, Import, Imports
 from indicia.live.jobs import Phase
 from indicia.model import SOURCE_LIMIT, DetectionFunction
+from indicia.web.portal import places
 from indicia.web.portal.intel import choices
 from indicia.web.portal.intel.fields import OWNER
 from indicia.web.portal.pages import Page, Role
@@ -52,9 +53,9 @@ def begin(visit: Visit) -> Response:
     try:
         if sent is None:
             raise InvalidValue("choose a file", target="file")
-        found = _imports(visit).begin(
-            visit.tenant.uid, _asked(visit, sent.name), sent.content, visit.settings.max_body_bytes
-        )
+        imports = _imports(visit)
+        asked, limit = _asked(visit, sent.name), visit.settings.max_body_bytes
+        found = places.noted(visit, imports, imports.begin(visit.tenant.uid, asked, sent.content, limit))
     except IndiciaError as fault:
         return _page(visit, fault)
     return visit.go(f"{UPLOAD}/{found.id}")
@@ -88,7 +89,7 @@ def _asked(visit: Visit, name: str) -> Asked:
 
 def show(visit: Visit) -> Response:
     """GET /portal/upload/{id}: how far it is; with htmx that part alone."""
-    found = _imports(visit).one(visit.tenant.uid, visit.at("id"))
+    found = places.found(visit, _imports(visit), visit.at("id"))
     context: dict[str, Any] = {
         "found": found,
         "share": Share(found.state.read, found.asked.size),
@@ -102,7 +103,7 @@ def show(visit: Visit) -> Response:
 
 def report(visit: Visit) -> Response:
     """GET /portal/upload/{id}/report: what was refused, and what is to be known, row by row, as CSV."""
-    found = _imports(visit).one(visit.tenant.uid, visit.at("id"))
+    found = places.found(visit, _imports(visit), visit.at("id"))
     if not found.report.exists():
         raise InputError("this import has no report yet")
     headers = {"Content-Disposition": 'attachment; filename="refused.csv"'}
@@ -118,14 +119,14 @@ def report(visit: Visit) -> Response:
 
 def cancel(visit: Visit) -> Response:
     """POST /portal/upload/{id}/cancel: what is stored stays."""
-    found = _imports(visit).one(visit.tenant.uid, visit.at("id"))
+    found = places.found(visit, _imports(visit), visit.at("id"))
     _imports(visit).cancel(found)
     return visit.go(f"{UPLOAD}/{found.id}", "It ends soon; what is stored stays.")
 
 
 def again(visit: Visit) -> Response:
     """POST /portal/upload/{id}/again: go on where it was."""
-    found = _imports(visit).one(visit.tenant.uid, visit.at("id"))
+    found = places.found(visit, _imports(visit), visit.at("id"))
     _imports(visit).again(found, visit.tenant.uid, by=visit.person.name)
     return visit.go(f"{UPLOAD}/{found.id}")
 
@@ -143,6 +144,7 @@ def _page(visit: Visit, fault: IndiciaError | None = None) -> Response:
         fault=fault,
         given=given,
         earlier=earlier,
+        elsewhere=places.elsewhere(visit, _imports(visit), earlier),
         kept=Imports.kept.days,
         forms=list(FORMS.items()),
         functions=[str(one) for one in DetectionFunction],
