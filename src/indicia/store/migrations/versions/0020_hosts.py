@@ -12,6 +12,12 @@ down_revision = "0019"
 branch_labels = None
 depends_on = None
 
+# As those of 0019.
+WHOSE = """
+    (SELECT coalesce(current_setting('indicia.tenant', true), '')) = ''
+    OR tenant_id = (SELECT CAST(nullif(current_setting('indicia.tenant', true), '') AS bigint))
+"""
+
 
 def upgrade() -> None:
     op.create_table(
@@ -42,6 +48,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "kind", "key", name="uq_jobs_tenant_id_kind_key"),
         sqlite_autoincrement=True,
     )
+    if op.get_context().dialect.name == "postgresql":
+        op.execute("ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
+        op.execute(f"CREATE POLICY tenant ON jobs USING ({WHOSE})")
 
 
 def downgrade() -> None:
