@@ -17,6 +17,7 @@ import pytest
 
 from indicia.store import Store
 from indicia.store.tenant import BATCH
+from stored import url
 
 ROWS = 3_332_374
 REPEATED = 95
@@ -42,12 +43,15 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.url = url(folder / "home" / "indicia.db")
         self.run("init", "--save", str(folder / "access.json"))
         self.run("definitions", "add", "--name", "Everything", "--json")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "indicia", "--home", str(self.folder / "home"), *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environment = os.environ | {"INDICIA_DATABASE": self.url}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, *arguments: str) -> None:
         process = self.start(*arguments)
@@ -67,8 +71,7 @@ class Home:
         return ended(process)
 
     def store(self) -> Store:
-        (found,) = (self.folder / "home").glob("*.db")
-        return Store.open(f"sqlite:///{found}", create=False)
+        return Store.open(self.url, create=False)
 
     def count(self) -> int:
         """Indicators as the tenant's counter says; as many as there are rows."""
@@ -135,7 +138,9 @@ def killed(home: Home, file: Path, at: Sequence[tuple[int, int]]) -> list[Ended]
 
 
 @pytest.mark.full
-def test_an_import_that_is_killed_goes_on_and_ends_with_the_same_counts(tmp_path: Path) -> None:
+def test_an_import_that_is_killed_goes_on_and_ends_with_the_same_counts(
+    tmp_path: Path, database: str
+) -> None:
     file = tmp_path / "list.csv"
     file.write_text("type,value,source\n" + "".join(f"{row}\n" for row in kinds(50_000)), "utf-8")
     homes = tmp_path / "whole", tmp_path / "killed"
