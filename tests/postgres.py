@@ -66,6 +66,12 @@ class Server:
         """The driver's own connection; each statement is a transaction."""
         return psycopg.connect(f"host={self.folder} user=postgres dbname={database}", autocommit=True)
 
+    @property
+    def version(self) -> str:
+        """As `18.1`."""
+        with self.connect() as raw:
+            return str(raw.info.parameter_status("server_version")).partition(" ")[0]
+
     def make(self, template: str = "template1", name: str = "") -> str:
         """A database as a copy of a template, and its name."""
         name = name or f"test{next(self._names)}"

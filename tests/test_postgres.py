@@ -20,7 +20,7 @@ import postgres
 import stored
 from indicia.errors import InputError, StoreError
 from indicia.live import compiled, following
-from indicia.store import Store, TenantStore
+from indicia.store import Store, TenantStore, migrate
 from indicia.store import postgres as engine
 from indicia.store.tables import METADATA, OF_TENANTS
 from service import add_access, local
@@ -453,6 +453,29 @@ def test_the_wall_ends_with_the_transaction(walled: tuple[TenantStore, TenantSto
 
 
 # The whole road
+
+
+def test_the_doctor_looks_at_the_server_and_shows_no_password(path: Path, tmp_path: Path) -> None:
+    address = url(path, empty=True).replace("postgres@", f"postgres:{ESCAPED}@")
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "INDICIA_HOME": str(tmp_path / "home"),
+        "INDICIA_DATABASE": address,
+    }
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "indicia", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
+
+    assert "tables None; `indicia init --save FILE` makes them" in run("doctor")
+    run("init", "--save", str(tmp_path / "access.json"))
+    said = run("doctor")
+    assert f"PostgreSQL {postgres.server().version}, tables {migrate.HEAD}" in said
+    assert "tenant default" in said
+    assert ESCAPED not in said
+    assert PASSWORD not in said
+    assert not (tmp_path / "home" / "indicia.db").exists()
 
 
 def test_events_in_alerts_out(path: Path, tmp_path: Path) -> None:

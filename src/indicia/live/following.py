@@ -33,6 +33,8 @@ PATIENCE = 120.0
 """Seconds that another process may take to make a base."""
 PAUSE = 1.0
 """Seconds until it is looked again whether another process has made one."""
+LISTENED = 2.0
+"""Seconds that a listener may take to end: it may be reaching for a server that is away."""
 REST = 10.0
 """Seconds until it is tried again to make a base that could not be made."""
 LOG = logging.getLogger("indicia.live")
@@ -227,9 +229,10 @@ class Followings:
         """Stop following."""
         self._stopped.set()
         self._woken.set()
-        for thread in (self._thread, self._listener):
-            if thread is not None:
-                thread.join()
+        if self._thread is not None:
+            self._thread.join()
+        if self._listener is not None:
+            self._listener.join(LISTENED)
         for one in self._found.values():
             one.settle()
             _try(one.arrivals.note, _UNNOTED)
