@@ -7,7 +7,7 @@ tables is not: who migrates, copies and dumps has all of them.
 
 from __future__ import annotations
 
-from alembic import op
+from indicia.store.migrations import walls
 
 revision = "0019"
 down_revision = "0018"
@@ -21,22 +21,11 @@ TABLES = (
     "purges", "receipts", "refresh_tokens", "retention", "secrets", "sessions", "snapshots", "sources",
     "suppressions", "tallies",
 )  # fmt: skip
-# Sub-queries are asked once for a statement, not once for a row.
-WHOSE = """
-    (SELECT coalesce(current_setting('indicia.tenant', true), '')) = ''
-    OR tenant_id = (SELECT CAST(nullif(current_setting('indicia.tenant', true), '') AS bigint))
-"""
 
 
 def upgrade() -> None:
-    if op.get_context().dialect.name == "postgresql":
-        for table in TABLES:
-            op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-            op.execute(f"CREATE POLICY tenant ON {table} USING ({WHOSE})")
+    walls.build(*TABLES)
 
 
 def downgrade() -> None:
-    if op.get_context().dialect.name == "postgresql":
-        for table in TABLES:
-            op.execute(f"DROP POLICY tenant ON {table}")
-            op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    walls.tear_down(*TABLES)

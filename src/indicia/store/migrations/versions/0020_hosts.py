@@ -6,17 +6,12 @@ import sqlalchemy as sa
 from alembic import op
 
 from indicia.store.columns import Identity, Words, word
+from indicia.store.migrations import walls
 
 revision = "0020"
 down_revision = "0019"
 branch_labels = None
 depends_on = None
-
-# As those of 0019.
-WHOSE = """
-    (SELECT coalesce(current_setting('indicia.tenant', true), '')) = ''
-    OR tenant_id = (SELECT CAST(nullif(current_setting('indicia.tenant', true), '') AS bigint))
-"""
 
 
 def upgrade() -> None:
@@ -48,9 +43,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "kind", "key", name="uq_jobs_tenant_id_kind_key"),
         sqlite_autoincrement=True,
     )
-    if op.get_context().dialect.name == "postgresql":
-        op.execute("ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY tenant ON jobs USING ({WHOSE})")
+    walls.build("jobs")
 
 
 def downgrade() -> None:
