@@ -13,6 +13,7 @@ medians. CPU seconds count all processes of a way, its JVM as well.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import statistics
@@ -31,12 +32,17 @@ import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
 from indicia import Index
+from indicia.scale.files import SIZE
 from peers import made
 
 ROWS, FILES, EVERY = 40_000_000, 10, 10_000
 GROUP = 250_000
 FEW, MANY = 100_000, 1_000_000
 GOAL = 1.5
+DAY, BUSY = 86_400, 0.5
+"""Seconds, and the share of them that cores are planned to work."""
+MACHINE, JVM, WORKER = 8, 1.05, 0.1
+"""Cores of a machine; GB of its executor, and of each Python worker."""
 SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
@@ -247,6 +253,7 @@ class Turn:
         seconds, cpu, found = self.engine.ask(self.kind, self.lake.folder, self.index)
         if found != self.lake.planted:
             raise SystemExit(f"WRONG: {self.name}: {found} detections, {self.lake.planted} were planted")
+        print(f"{self.name}: {seconds:.2f} s, {cpu:.2f} CPU s", file=sys.stderr, flush=True)
         if counted:
             self.seconds.append(seconds)
             self.cpu.append(cpu)
@@ -264,10 +271,9 @@ class Turn:
 
 def told(turns: list[Turn]) -> int:
     """The tables; 1 where a goal is missed."""
-    size = sum(one.stat().st_size for one in turns[0].lake.folder.rglob("*.parquet"))
-    print(
-        f"\n{turns[0].lake.rows:,} rows, {size / 1e6:,.0f} MB of Parquet, {turns[0].lake.planted:,} match\n"
-    )
+    lake = turns[0].lake
+    size = sum(one.stat().st_size for one in lake.folder.rglob("*.parquet"))
+    print(f"\n{lake.rows:,} rows, {size / 1e6:,.0f} MB of Parquet, {lake.planted:,} match\n")
     print("| way | rows | seconds | million rows a second | CPU seconds of a million rows |")
     print("|---|---:|---:|---:|---:|")
     for turn in turns:
@@ -275,8 +281,10 @@ def told(turns: list[Turn]) -> int:
         print(f"| {turn.name} | {turn.lake.rows:,} | {turn.median:.2f} | {rate:.2f} | {turn.work:.3f} |")
     local, one, two, local_many, one_many, local_tenth, one_tenth, rows_one, rows_two = turns
     overhead = one.median / local.median
+    further = (one.median - one_tenth.median) / (local.median - local_tenth.median)
     ratios = [
         ("Spark local[1], files: seconds of the local engine's", overhead, f"<= {GOAL}"),
+        ("the same of each further row, without what a job costs at all", further, ""),
         ("the same, CPU seconds", one.work / local.work, ""),
         ("Spark local[1], rows: seconds of the local engine's", rows_one.median / local_tenth.median, ""),
         ("files, from one core to two: times as fast", one.median / two.median, ""),
@@ -289,7 +297,23 @@ def told(turns: list[Turn]) -> int:
     print("\n| | times | goal |\n|---|---:|---|")
     for name, ratio, goal in ratios:
         print(f"| {name} | {ratio:.2f} | {goal} |")
+    needs(size / lake.rows, one.median / lake.rows, rows_one.median / rows_one.lake.rows)
     return int(overhead > GOAL)
+
+
+def needs(size: float, of_files: float, of_rows: float) -> None:
+    """What lakes need, from bytes of a row and seconds of a row on one core, files and rows."""
+    print("\n| a day | rows | cores, files | cores, rows | pieces | memory | detections |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for terabytes in (1, 10, 100):
+        rows = terabytes * 1e12 / size
+        files, handed = (max(1, math.ceil(rows * one / DAY / BUSY)) for one in (of_files, of_rows))
+        memory = files * WORKER + math.ceil(files / MACHINE) * JVM
+        pieces, found = terabytes * 1e12 / SIZE, rows / EVERY / 1e6
+        print(
+            f"| {terabytes} TB | {rows / 1e9:,.0f} billion | {files} | {handed} | {pieces:,.0f} "
+            f"| {memory:,.1f} GB | {found:,.1f} million |"
+        )
 
 
 if __name__ == "__main__":

@@ -138,10 +138,8 @@ def delta(folder: Path, parts: list[pa.Table]) -> None:
     (folder / "_delta_log").mkdir(parents=True)
     fields = [{"name": n, "type": "string", "nullable": True, "metadata": {}} for n in parts[0].column_names]
     schema = json.dumps({"type": "struct", "fields": fields})
-    about: dict[str, Any] = {
-        "id": "00000000-0000-4000-8000-00000000000d",
-        "format": {"provider": "parquet", "options": {}},
-    }
+    parquet: dict[str, Any] = {"provider": "parquet", "options": {}}
+    about: dict[str, Any] = {"id": "00000000-0000-4000-8000-00000000000d", "format": parquet}
     about |= {"schemaString": schema, "partitionColumns": [], "configuration": {}, "createdTime": 0}
     actions: list[dict[str, Any]] = [
         {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},

@@ -8,11 +8,14 @@ that was not the row but Indicia, the reason begins with `detections.OURS`, and 
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,7 @@ class Task:
 
 def opened(task: Task) -> Index:
     """The task's index. Raises InputError or MalformedFile, which end the job: no row is at fault."""
+    _settle()
     path = task.index
     if task.shipped:
         path = extra("pyspark", "spark", "an index that is sent to workers").SparkFiles.get(path)
@@ -72,6 +76,15 @@ def opened(task: Task) -> Index:
             # The one before is not closed: another thread may walk it. It goes with its last user.
             before = _open[path] = head, Index.open(path)
         return before[1]
+
+
+@cache
+def _settle() -> None:
+    """Spark has each worker look for cycles behind each task: not in all that was imported, which took as
+    long as to match a million rows.
+    """
+    if "pyspark.worker" in sys.modules:
+        gc.freeze()
 
 
 def run(batches: Iterator[Any], task: Task) -> Iterator[Any]:
