@@ -63,6 +63,10 @@ soak-kills: setup ## kills by the hundred while a stream runs: EVENTS=1000000 KI
 soak-kafka: setup ## consumers of a real Kafka are killed in rebalances: EVENTS=1000000 KILLS=100 SEED=1
 	PYTHONPATH=tests $(BIN)/python -m soak group --events $(EVENTS) --kills $(KILLS) --seed $(or $(SEED),1)
 
+.PHONY: soak-hosts
+soak-hosts: setup ## three hosts on one database, killed in turn, the database restarted: MINUTES=10 SEED=1
+	PYTHONPATH=tests $(BIN)/python -m soak hosts --minutes $(MINUTES) --seed $(or $(SEED),1)
+
 .PHONY: fuzz
 fuzz: setup ## the kernel under sanitizers for SECONDS=600, and more examples for the engine; SEED=… repeats a run
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -46,14 +46,14 @@ fi
 # Each by itself: a system that has no package of one may have the other.
 # command=package
 case $group in
-    dev) needs="chromium=chromium faketime=faketime systemd-analyze=systemd java=default-jre-headless mvn=maven" ;;
+    dev) needs="chromium=chromium faketime=faketime systemd-analyze=systemd java=default-jre-headless mvn=maven nginx=nginx haproxy=haproxy" ;;
     spark) needs="java=default-jre-headless mvn=maven" ;;
     *) needs= ;;
 esac
 for need in $needs; do
-    if command -v "${need%=*}" >/dev/null; then continue; fi
+    if PATH="$PATH:/usr/sbin" command -v "${need%=*}" >/dev/null; then continue; fi
     package=${need#*=}
-    say "there is no ${need%=*}; tests that need it (a browser, steps of the clock, units, Kafka, Spark) are skipped"
+    say "there is no ${need%=*}; tests that need it (a browser, the clock, units, Kafka, Spark, balancers) are skipped"
     line="apt-get update -qq && apt-get install -qq -y --no-install-recommends $package"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "$line"

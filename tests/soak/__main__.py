@@ -1,4 +1,4 @@
-"""`python -m soak kills`, `group` and `faults`; 1 where the outcome is another than it must be."""
+"""`python -m soak kills`, `group`, `faults`, `hosts`; 1 where the outcome is another than it must be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import broker
+import hosts
 from soak.group import GroupSoak
+from soak.hosts import PASSWORD, Load, fail_over, kill_in_turn, restart
 from soak.kills import Soak
 from soak.run import FaultRun, told
 from soak.stream import Stream
@@ -27,7 +29,9 @@ def main() -> int:
     group.add_argument("--kills", type=int, default=100)
     faults = chosen.add_parser("faults", help="faults of the service's surroundings")
     faults.add_argument("--minutes", type=float, default=20)
-    for one in (kills, group, faults):
+    many = chosen.add_parser("hosts", help="several hosts that are killed, and whose database restarts")
+    many.add_argument("--minutes", type=float, default=10)
+    for one in (kills, group, faults, many):
         one.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="indicia-soak-") as folder:
@@ -68,7 +72,28 @@ def _faults(given: argparse.Namespace, folder: Path) -> int:
     return int(bool(report.wrong))
 
 
-_WHAT = {"kills": _kills, "group": _group, "faults": _faults}
+def _hosts(given: argparse.Namespace, folder: Path) -> int:
+    with hosts.hosts(folder, password=PASSWORD) as three:
+        if three.access is None:
+            raise AssertionError("there is no tenant")
+        load = Load(three, three.access, given.seed)
+        three.balance("haproxy" if hosts.HAPROXY else "nginx")
+        load.begin(load.furnish())
+        end, back = time.monotonic() + given.minutes * 60, []
+        while time.monotonic() < end:
+            kill_in_turn(load, pause=1.0)
+            back.append(restart(load, away=3.0)[1])
+            time.sleep(5)
+        back.append(fail_over(load, hosts.promote))
+        time.sleep(5)
+        load.end()
+        print(", ".join(f"{name} {value}" for name, value in load.judge().items()))
+        print(f"all well {max(back):.1f} s after the database was back, at the most")
+    print("nothing was wrong" if not load.wrong else "\n".join(f"WRONG: {one}" for one in load.wrong))
+    return int(bool(load.wrong))
+
+
+_WHAT = {"kills": _kills, "group": _group, "faults": _faults, "hosts": _hosts}
 
 if __name__ == "__main__":
     sys.exit(main())

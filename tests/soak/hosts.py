@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +104,11 @@ class Load:
             wait_until(BACK_SECONDS, lambda: not box.backlogs()[0].waiting)
             self.must(not box.backlogs()[0].dead, "messages were given up")
         self.hook.close()
+
+    @property
+    def lost(self) -> int:
+        """Requests to which no answer came."""
+        return sum(times for (_, status), times in self.answers.items() if status == LOST)
 
     def must(self, held: bool, words: str) -> None:
         """Note what is wrong."""
@@ -197,20 +203,25 @@ class Load:
 
     def _see(self, caller: Caller, value: str, answered: float) -> None:
         """How soon each process has it in force."""
-        left, count = list(self.hosts.each), 0
-        while left and self._calm.is_set() and time.monotonic() < answered + 10:
-            for host in list(left):
-                count += 1
-                asked = time.monotonic()
-                found = self._probe(host, caller._token, value, f"{value}-{host.port}-{count}")
-                if found is None:
-                    left.remove(host)  # killed meanwhile
-                elif found:
-                    left.remove(host)
-                    self.delays.append(max(0.0, asked - answered))
-                    with self._turn:
-                        self.hits += found
-        self.must(not left or not self._calm.is_set(), f"{value} was never in force on {left}")
+        with ThreadPoolExecutor(len(self.hosts.each)) as threads:
+            for host in self.hosts.each:
+                threads.submit(self._see_on, host, caller._token, value, answered)
+
+    def _see_on(self, host: Host, token: str, value: str, answered: float) -> None:
+        count = 0
+        while self._calm.is_set():
+            count += 1
+            asked = time.monotonic()
+            found = self._probe(host, token, value, f"{value}-{host.port}-{count}")
+            with self._turn:
+                self.hits += found or 0
+            if found:
+                self.delays.append(max(0.0, asked - answered))
+            if found or found is None:
+                return
+            if asked > answered + 10:
+                self.must(False, f"{value} was never in force on {host.url}")
+                return
 
     def _probe(self, host: Host, token: str, value: str, number: str) -> int | None:
         """How often an event that is new meets the value on a host; None where that did not answer."""
@@ -265,13 +276,12 @@ class Load:
         self.must(set(told.values()) <= {1}, "an alert was told as opened by two messages")
         again = sum(times - 1 for times in self.hook.acknowledged.values())
         self.must(again <= self.interruptions, f"{again} messages came twice")
-        lost = sum(times for (_, status), times in self.answers.items() if status == LOST)
         delays = sorted(self.delays)
         return {
             "acknowledged": sum(self.good.values()),
             "502": sum(times for (_, status), times in self.answers.items() if status == 502),
             "503": sum(times for (_, status), times in self.answers.items() if status == 503),
-            "no answer": lost,
+            "no answer": self.lost,
             "detections": count,
             "alerts": alerts,
             "writes": len(self.made),
