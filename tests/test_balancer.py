@@ -62,7 +62,8 @@ def test_the_database_crashes_and_comes_back(load: Load, capsys: pytest.CaptureF
 
 
 def test_a_standby_becomes_the_primary(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not load.lost, "a balancer lets nobody wait in vain"
+    # HAProxy ends a kept connection whose request it cannot hand on, so that the client sends it again.
+    assert NGINX is None or not load.lost, "nginx answers whatever becomes of a host"
     if HAPROXY is not None:
         load.hosts.balance("haproxy")  # whose predecessor leaves some requests without an answer
         load.back()

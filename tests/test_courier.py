@@ -41,6 +41,12 @@ ALL = (Sent.OPENED, Sent.GROWN, Sent.REOPENED, Sent.CHANGED, Sent.DETECTED)
 GO_ON = threading.Event()
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody had the turn before, so nobody is to be waited for."""
+    monkeypatch.setattr("indicia.store.postgres.SessionTurn.patience", 0.0)
+
+
 @pytest.fixture
 def own(tmp_path: Path, database: str) -> Iterator[TenantStore]:
     """A tenant with three indicators."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -29,7 +30,7 @@ from indicia.web import app, problems, serve
 from indicia.web.crew import Crew, InStore
 from indicia.web.gate import issuer_of
 from indicia.web.logs import SPARSE_SECONDS, Sparse
-from service import add_access, local, wait_until
+from service import Client, Reply, add_access, local, wait_until
 from stored import add, url
 from visiting import text_of, visiting
 
@@ -303,5 +304,44 @@ def test_a_host_says_where_a_scan_is_that_it_does_not_have(tmp_path: Path) -> No
             scan = tenant.places.every("scans", timedelta(days=1))[0].key
             wait_until(30, lambda: kim.post(f"/portal/scan/{scan}/delete", {}).status == 303)
             assert lee.get(f"/portal/scan/{scan}").status == 404
+    finally:
+        server.drop(name)
+
+
+def test_of_two_requests_with_one_key_on_two_hosts_one_counts(tmp_path: Path) -> None:
+    server = postgres.server()
+    name = server.make()
+    homes = [tmp_path / "one", tmp_path / "other"]
+    for home in homes:
+        home.mkdir()
+    try:
+        with (
+            local(homes[0], database=server.url(name)) as one,
+            local(homes[1], database=server.url(name)) as two,
+        ):
+            access = add_access(one.store, "contoso")
+            own = one.store.tenant(access.tenant_id)
+            add(own, 1)
+            token = one.token(access)
+            clients = [Client(host, token) for host in (one, two)]
+            body = json.dumps(
+                {
+                    "@timestamp": "2024-03-12T08:53:07Z",
+                    "host": {"name": "pc"},
+                    "event": {"id": "1"},
+                    "dns": {"question": {"name": own.indicators()[0].value}},
+                }
+            ).encode()
+
+            def send(number: int) -> Reply:
+                return clients[number % 2]("POST", "Events", body, {"Idempotency-Key": f"key-{number // 2}"})
+
+            with ThreadPoolExecutor(4) as threads:
+                replies = list(threads.map(send, range(12)))
+            assert {reply.status for reply in replies} == {200}
+            for first, second in zip(replies[::2], replies[1::2], strict=True):
+                assert first.json() == second.json()
+            assert own.counts().detections == 1
+            assert sum(reply.json()["newDetections"] for reply in replies[::2]) == 1
     finally:
         server.drop(name)

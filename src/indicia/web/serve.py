@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from indicia.auth import certificates
 from indicia.auth.certificates import Certificates, Shown
-from indicia.errors import InputError, StoreError
+from indicia.errors import InputError, StoreError, placed
 from indicia.live import courier
 from indicia.live.imports import Imports
 from indicia.live.scans import Scans
@@ -143,6 +143,9 @@ def _purge(store: Store, turn: Turn, stopped: threading.Event) -> None:
         except StoreError as error:
             LOG.warning("what was deleted is not removed yet: %s", error)
             more = False
+        except Exception as error:  # a thread that died of it would remove nothing any more
+            LOG.error("what was deleted is not removed yet: %s", placed(error))
+            more = False
         # Half of the time is left to others who write.
         wait = max(time.monotonic() - begin, 0.01) if more else PURGE_SECONDS
 
@@ -160,6 +163,8 @@ def _retain(store: Store, settings: Settings, turn: Turn, stopped: threading.Eve
                         return
         except StoreError as error:
             LOG.warning("what is too old is not removed yet: %s", error)
+        except Exception as error:  # as above
+            LOG.error("what is too old is not removed yet: %s", placed(error))
 
 
 def _tidy(settings: Settings) -> None:
