@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from hosts import HAPROXY, NGINX, Hosts, hosts, promote
 from service import wait_until
@@ -87,6 +88,23 @@ def test_nothing_is_lost_and_nothing_is_there_twice(load: Load, capsys: pytest.C
     assert not figures["no answer"]
     assert figures["in force p50"] < 1.0
     assert figures["in force p99"] < OFTEN
+
+
+def test_wrong_secrets_are_counted_over_all_hosts_by_the_clients_address(load: Load) -> None:
+    three, form = load.hosts, load.access.form | {"client_secret": "wrong"}
+    path = f"/{load.access.tenant_id}/oauth2/token"
+    with requests.Session() as session:
+        session.trust_env, session.verify = False, three.authority
+        said = [session.post(f"{three.url}{path}", data=form, timeout=30).status_code for _ in range(11)]
+    assert (set(said[:10]), said[10]) == ({401}, 429)
+    for host in three.each:
+        with requests.Session() as session:
+            session.trust_env, session.verify = False, str(host.home / "tls" / "ca.pem")
+            assert session.post(f"{host.url}{path}", data=form, timeout=30).status_code == 429
+            # Another client of the same balancer.
+            other = {"X-Forwarded-For": "192.0.2.9"}
+            reply = session.post(f"{host.url}{path}", data=load.access.form, headers=other, timeout=30)
+            assert reply.status_code == 200
 
 
 def test_what_the_logs_tell(load: Load) -> None:
