@@ -306,9 +306,48 @@ def test_a_folder_with_other_things_is_left_alone(shell: Shell) -> None:
     (shell.folder / "full" / "letter").write_text("dear")
     assert "holds 'letter' already" in shell("store", "backup", "full", code=2).err
     shell("store", "backup", "kept")
-    assert "holds 'manifest.json' already" in shell("store", "backup", "kept", code=2).err
-    (shell.folder / "kept" / "manifest.json").unlink()
+    assert "holds 'home' already" in shell("store", "backup", "kept", code=2).err
+    # Names as a backup has them make none of it: here is a disk with homes, there a store in use.
+    (shell.folder / "disk" / "home").mkdir(parents=True)
+    (shell.folder / "disk" / "home" / "letter").write_text("dear")
+    assert "holds 'home' already" in shell("store", "backup", "disk", code=2).err
+    assert (shell.folder / "disk" / "home" / "letter").exists()
+    (shell.folder / "alone").mkdir()
+    shell("store", "copy", "home/indicia.db", "alone/indicia.db")
+    before = (shell.folder / "alone" / "indicia.db").stat().st_ino
+    assert "holds 'indicia.db' already" in shell("--home", "alone", "store", "backup", "alone", code=2).err
+    assert (shell.folder / "alone" / "indicia.db").stat().st_ino == before
+
+
+def test_a_backup_that_was_broken_off_is_begun_anew(shell: Shell) -> None:
     shell("store", "backup", "kept")
+    (shell.folder / "kept" / "manifest.json").unlink()
+    (shell.folder / "kept" / "unfinished").touch()
+    assert "is no whole backup" in shell("--home", "new", "store", "restore", "kept", code=2).err
+    shell("store", "backup", "kept")
+    assert {path.name for path in (shell.folder / "kept").iterdir()} == {
+        "home",
+        "indicia.db",
+        "manifest.json",
+    }
+
+
+def test_a_restore_that_was_broken_off_goes_on(shell: Shell) -> None:
+    shell("store", "backup", "kept")
+    (shell.folder / "kept" / "home" / "outputs.key").chmod(0o666)
+    # A file stands where a folder is to come: the store is there by then, and the keys are not.
+    (shell.folder / "fresh").mkdir()
+    (shell.folder / "fresh" / "tls").touch()
+    again = ("--home", "fresh", "store", "restore", "kept")
+    assert "cannot be written" in shell(*again, code=2).err
+    assert "has not ended" in shell("--home", "fresh", "alerts", "list", code=2).err
+    (shell.folder / "fresh" / "tls").unlink()
+    shell(*again)
+    for name in ("outputs.key", "tls/ca.key"):
+        found = shell.folder / "fresh" / name
+        assert found.read_bytes() == (shell.home / name).read_bytes()
+        assert found.stat().st_mode & 0o777 == 0o600
+    shell("--home", "fresh", "alerts", "list")
 
 
 def test_a_secret_of_an_output_can_be_used_after_a_restore(shell: Shell) -> None:

@@ -4,6 +4,7 @@
            home/tls/…        the home's authority and certificates
            home/outputs.key  what the secrets of outputs are sealed with
            manifest.json     what is in it, with the SHA-256 of each file; written last
+           unfinished        until then: without it nothing that lies there is taken for a backup's, and removed
 
 It is made while others read and write, and holds what the store held at one moment. `config.toml` is not in
 it, nor what can be made again (`indexes/`), nor files that people brought to be scanned. Who has a backup
@@ -18,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,7 @@ from indicia.store import Store
 from indicia.store.copying import Content, Tell
 
 MANIFEST = "manifest.json"
+UNFINISHED = "unfinished"
 STORE = "indicia.db"
 HOME = "home"
 _FILES = ("outputs.key", "tls/*", "tls/original/*")
@@ -53,21 +56,14 @@ def make(store: Store, home: Path, folder: Path, tell: Tell) -> Manifest:
     Raises InputError for a folder with anything else, StoreError where the store cannot be read.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        strange = {path.name for path in folder.iterdir()} - {STORE, HOME, f"{STORE}-wal", f"{STORE}-shm"}
-        if strange:
-            raise InputError(
-                f"holds {min(strange)!r} already; name a folder that is not there", place=str(folder)
-            )
-        folder.chmod(0o700)
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _emptied(folder)
         contents = store.copy_to(f"sqlite:///{folder.absolute() / STORE}", tell, as_is=True)
         for path in _of(home):
             _copy(path, folder / HOME / path.relative_to(home))
         files = {str(path.relative_to(folder)): _sha256(path) for path in _all(folder)}
         made = Manifest(_FORM, __version__, datetime.now(UTC), contents, files)
         _write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(made)))
+        (folder / UNFINISHED).unlink()
     except OSError as error:
         raise InputError(
             f"cannot be written: {error.strerror}", place=str(error.filename or folder)
@@ -78,8 +74,9 @@ def make(store: Store, home: Path, folder: Path, tell: Tell) -> Manifest:
 def restore(folder: Path, home: Path, url: str, tell: Tell) -> Manifest:
     """Bring a backup back into an empty database and a home that has no other keys.
 
-    All files are checked before anything is written. Raises InputError for what is no whole backup, and for
-    a home with other files of the same names, StoreError for a database that is not empty.
+    All files are checked before anything is written, and whatever breaks it off, the same command goes on.
+    Raises InputError for what is no whole backup, and for a home with other files of the same names,
+    StoreError for a database that is not empty.
     """
     found = read(folder)
     try:
@@ -94,10 +91,8 @@ def restore(folder: Path, home: Path, url: str, tell: Tell) -> Manifest:
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as own:
             shutil.copyfile(folder / STORE, Path(own) / STORE)
             with Store.open(f"sqlite:///{Path(own) / STORE}", create=False) as store:
-                store.copy_to(url, tell)
-        for name in found.files:
-            if name != STORE:
-                _copy(folder / name, home / Path(name).relative_to(HOME))
+                # While the database is no store yet: what is broken off here goes on, too.
+                store.copy_to(url, tell, ready=partial(_bring, found, folder, home))
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", place=str(error.filename or home)) from None
     return found
@@ -124,6 +119,32 @@ def read(folder: Path) -> Manifest:
     return found
 
 
+def _emptied(folder: Path) -> None:
+    """Make the folder, or remove what a backup left there that was broken off. InputError, OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Else whoever made it first, in a place where all may write, would be given the keys.
+    if folder.stat().st_uid != os.geteuid():
+        raise InputError("belongs to another user; name a folder that is not there", place=str(folder))
+    there = {path.name for path in folder.iterdir()}
+    ours = {STORE, HOME, f"{STORE}-wal", f"{STORE}-shm", UNFINISHED} if UNFINISHED in there else set[str]()
+    if strange := there - ours:
+        raise InputError(
+            f"holds {min(strange)!r} already; name a folder that is not there", place=str(folder)
+        )
+    folder.chmod(0o700)
+    (folder / UNFINISHED).touch(0o600)
+    for name in there - {UNFINISHED}:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _bring(found: Manifest, folder: Path, home: Path) -> None:
+    """The files of the home, from a backup."""
+    for name in found.files:
+        if name != STORE:
+            _copy(folder / name, home / Path(name).relative_to(HOME))
+
+
 def _of(home: Path) -> Iterator[Path]:
     """The files of a home that are backed up."""
     for pattern in _FILES:
@@ -138,9 +159,10 @@ def _all(folder: Path) -> Iterator[Path]:
 
 
 def _copy(path: Path, target: Path) -> None:
-    """With the mode of the file, whole or not at all."""
+    """With the mode of the file, a key for its owner alone; whole or not at all."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(target, path.read_bytes(), path.stat().st_mode & 0o777)
+    # On its way through a store of objects or another disk a backup may have lost its modes.
+    _write(target, path.read_bytes(), path.stat().st_mode & (0o600 if path.suffix == ".key" else 0o755))
 
 
 def _write(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -40,6 +40,10 @@ def nobody(_table: str, _done: int, _total: int) -> None:
     """Hears it."""
 
 
+def nothing() -> None:
+    """Is done at the end of a copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a table holds."""
@@ -49,9 +53,17 @@ class Content:
     """The sum of the digests of its rows, 32 hexadecimal digits; their order does not matter."""
 
 
-def copy(source: Database, target: Database, tell: Tell, *, as_is: bool = False) -> dict[str, Content]:
+def copy(
+    source: Database,
+    target: Database,
+    tell: Tell,
+    *,
+    as_is: bool = False,
+    ready: Callable[[], None] = nothing,
+) -> dict[str, Content]:
     """Copy everything, or go on with a copy that was broken off; what each table of the source holds.
 
+    `ready` is called when all is there, and the target is no store yet; what it raises breaks the copy off.
     StoreError where the target holds a store, and where the source was written to since a copy was begun, so
     that the two differ in the end: the target then stays no store.
     """
@@ -69,6 +81,7 @@ def copy(source: Database, target: Database, tell: Tell, *, as_is: bool = False)
                 f"Stop what writes to it, empty {target.name}, and begin anew"
             )
         last = {table.name: source.last_id(read, table.name) for table in TABLES if "id" in table.c}
+    ready()
     with target.schema_change() as connection:
         for name, number in last.items():
             target.skip_ids(connection, name, number)

@@ -55,12 +55,17 @@ class Store:
         self._database.close()
 
     def copy_to(
-        self, url: str, tell: copying.Tell = copying.nobody, *, as_is: bool = False
+        self,
+        url: str,
+        tell: copying.Tell = copying.nobody,
+        *,
+        as_is: bool = False,
+        ready: Callable[[], None] = copying.nothing,
     ) -> dict[str, copying.Content]:
         """All of it into an empty database (see `copying`); what each table holds. StoreError."""
         target = connect(url, create=True)
         try:
-            return copying.copy(self._database, target, tell, as_is=as_is)
+            return copying.copy(self._database, target, tell, as_is=as_is, ready=ready)
         finally:
             target.close()
 
