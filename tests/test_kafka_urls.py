@@ -37,6 +37,8 @@ def test_brokers_topic_and_options() -> None:
         ("kafka://broker:99999/topic", "port from 1 to 65535"),
         ("kafka://a b/topic", "must name brokers"),
         ("kafka://me:word@broker/topic", "must not hold a password"),
+        ("kafka://me:wo/rd@broker/topic", "one topic"),
+        ("kafka://me:wo?rd@broker/topic", "one topic"),
         ("kafka://broker/topic?gruop=x", "'gruop' is no option"),
         ("kafka://broker/topic?group=", "group must be"),
         ("kafka://broker/topic?session=0", "session must be a whole number from 1 to 1800"),
@@ -52,6 +54,7 @@ def test_what_a_source_may_not_be(url: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         Wanted.of(url)
     assert "?" not in (caught.value.place or "?")
+    assert "wo" not in (caught.value.place or "")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,10 @@ def test_files_are_for_the_command_line_alone() -> None:
         targets.must_be_remote("kafka+tls://broker/alerts", {"trust": "/etc/passwd"})
 
 
+EDGES = "\uff45vil.example \u0441\u0442\u043e\u043b".encode()
+"""Its first byte, and its last one, are those of a byte order mark, too."""
+
+
 @pytest.mark.parametrize(
     ("value", "form", "lines", "faults"),
     [
@@ -87,6 +94,7 @@ def test_files_are_for_the_command_line_alone() -> None:
         (b'{"a":1}\n\n{"b"\n[]', Form.JSON, [b'{"a":1}'], 2),
         (b"one\n\ntwo", Form.LINES, [b"one", b"two"], 0),
         (b"caf\xe9", Form.LINES, [b"caf\xe9"], 0),
+        ("\uff45vil.example \u0441\u0442\u043e\u043b\r\n".encode(), Form.LINES, [EDGES], 0),
         (None, Form.LINES, [], 1),
         (b"", Form.LINES, [], 1),
         (b"\x00", Form.LINES, [], 1),

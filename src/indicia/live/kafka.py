@@ -54,6 +54,7 @@ END_SECONDS = 5.0
 """How long leaving the group may take."""
 LOG = logging.getLogger("indicia.live")
 _OPTIONS = ("group", "start", "source", "dead", "longest", "session", "secret")
+_SPACE = b" \t\r\n"
 _decoder = msgspec.json.Decoder(msgspec.Raw)
 _check, _check_lines = _decoder.decode, _decoder.decode_lines
 
@@ -84,7 +85,8 @@ class Wanted(NamedTuple):
                 if not 0 < len(text := options.get(name, "-")) <= 200 or not text.isprintable():
                     raise InvalidValue(f"{name} must be 1 to 200 printable characters")
         except InvalidValue as error:
-            raise InputError(error.message, place=target) from None
+            # Before an @ there may be a password, which belongs into no log.
+            raise InputError(error.message, place="kafka://…" if "@" in url else target) from None
         return cls(address, options, given)
 
 
@@ -110,7 +112,8 @@ class Read(NamedTuple):
 
 def read(value: bytes | None, longest: int) -> Read:
     """The lines of a message that can be events."""
-    text = (value or b"")[: longest + 1].strip(b" \t\r\n\xef\xbb\xbf")
+    # Letters may end with a byte that is one of a byte order mark, so that is taken as a whole.
+    text = (value or b"")[: longest + 1].strip(_SPACE).removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
     if unfit := _unfit(value, text, longest):
         return Read([], Form.LINES, [(0, unfit)])
     if not text.startswith(b"{"):
