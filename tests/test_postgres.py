@@ -82,12 +82,16 @@ def test_a_server_that_is_not_there() -> None:
         ("postgresql://ann@[::1/x", "cannot be read"),
         (f"postgresql://ann:{ESCAPED}@host/x?what=1", "cannot be read"),
         (f"postgresql://ann:{PASSWORD}@host/x", "cannot be read"),
+        ("postgresql://ann:se@cret@host/x", "cannot be read"),
+        ("postgresql://ann:se/cret@host/x", "cannot be read"),
         (f"mysql://ann:{ESCAPED}@host/x", "'mysql:' is no store"),
         ("sqlite:///", "names no file"),
     ],
 )
 def test_an_address_that_is_none(address: str, said: str) -> None:
-    assert said in advice(address).message
+    told = advice(address).message
+    assert said in told
+    assert "cret" not in told
 
 
 def test_who_may_not_enter_is_told_so() -> None:
@@ -232,6 +236,16 @@ def test_who_stands_still_gives_the_lock_back(
 
     with pytest.raises(StoreError, match="stood still too long"):
         stand()
+    beside = tenant._database
+    monkeypatch.setattr(engine, "_LOCK_BESIDE", engine._LOCK_BESIDE.replace(engine._STALLED, "100ms"))
+
+    def stand_beside() -> None:
+        with beside.beside(1) as connection:
+            time.sleep(0.5)
+            connection.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(StoreError, match="stood still too long"):
+        stand_beside()
     monkeypatch.undo()
     with opened(path) as other:
         add(other)

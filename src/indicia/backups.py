@@ -4,7 +4,7 @@
            home/tls/…        the home's authority and certificates
            home/outputs.key  what the secrets of outputs are sealed with
            manifest.json     what is in it, with the SHA-256 of each file; written last
-           unfinished        until then: without it nothing that lies there is taken for a backup's, and removed
+           unfinished        until then; what lies beside no such file is nothing that a backup left
 
 It is made while others read and write, and holds what the store held at one moment. `config.toml` is not in
 it, nor what can be made again (`indexes/`), nor files that people brought to be scanned. Who has a backup

@@ -56,7 +56,10 @@ _SESSION = (
 _LOCK = (
     f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
 )
-_LOCK_BESIDE = "SELECT pg_advisory_xact_lock(%s, %s)"
+_LOCK_BESIDE = (
+    f"SELECT set_config('idle_in_transaction_session_timeout', '{_STALLED}', true), "
+    "pg_advisory_xact_lock(%s, %s)"
+)
 
 _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
 
@@ -298,11 +301,16 @@ def _parsed(url: str) -> tuple[str, str]:
     """What libpq is given, and what messages call it."""
     try:
         given = conninfo_to_dict(url)
+        # A password with @ or / in it would be read as a part of the host, and be told as such.
+        server, _, database = url.partition("?")[0].partition("://")[2].partition("/")
+        readable = server.count("@") <= 1 and "@" not in database
     except psycopg.Error:  # its words may hold the password
+        given, readable = {}, False
+    if not readable:
         raise StoreError(
             "the URL of the database cannot be read; write postgresql://USER@HOST/DATABASE, "
             "and %-escape what is special in it"
-        ) from None
+        )
     told = {key: str(value) for key, value in given.items() if value is not None}
     host = told.get("host", "") or told.get("hostaddr", "")
     port = f":{told['port']}" if told.get("port", "5432") != "5432" else ""
