@@ -11,6 +11,7 @@ import pytest
 
 from indicia.errors import InputError, InvalidValue
 from indicia.live import targets
+from indicia.live.deadletters import Dead, DeadLetters
 from indicia.live.kafka import Wanted, read
 from indicia.outputs import opened
 from indicia.outputs.brokers import Address
@@ -108,6 +109,37 @@ def test_a_message_is_an_object_or_lines(
 ) -> None:
     found = read(value, 100)
     assert (found.form, found.lines, len(found.faults)) == (form, lines, faults)
+
+
+class Odd:
+    """A message as the client gives it that has a header whose name is no UTF-8."""
+
+    def value(self) -> bytes:
+        return b"\0"
+
+    def key(self) -> None:
+        return None
+
+    def headers(self) -> None:
+        raise SystemError("returned a result with an exception set")
+
+    def topic(self) -> str:
+        return "dns"
+
+    def partition(self) -> int:
+        return 0
+
+    offset = partition
+
+
+def test_a_header_that_cannot_be_read_stops_nothing() -> None:
+    told: list[str] = []
+    letters = DeadLetters("dead", {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, told.append)
+    letters.send(Dead(Odd(), "it holds NUL"))
+    assert (letters.waiting, told) == (1, [])
+    letters._producer.purge()
+    letters.wait(5)
+    assert (letters.waiting, letters.failed) == (0, 1)
 
 
 @pytest.mark.full

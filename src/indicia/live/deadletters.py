@@ -3,8 +3,8 @@
     indicia-reason, indicia-topic, indicia-partition, indicia-offset, and indicia-bytes where the value was
     too large to be sent on
 
-Key, headers and value are those of the message. One that the topic does not take is told, with its place, and
-holds up nothing.
+Key, headers and value are those of the message; of headers whose names are no UTF-8 none are. One that the
+topic does not take is told, with its place, and holds up nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class DeadLetters:
 
     def _send(self, dead: Dead, value: bytes | None) -> None:
         message, client = dead.message, brokers.client()
-        headers = [*(message.headers() or ()), *_headers(dead, cut=value != message.value())]
+        headers = [*_own(message), *_headers(dead, cut=value != message.value())]
 
         def done(error: Any, _sent: Any) -> None:
             if error is None:
@@ -102,6 +102,14 @@ class DeadLetters:
         self.failed += 1
         place = f"partition {dead.message.partition()}, offset {dead.message.offset()}"
         self._tell(f"{place} ({dead.reason}): the topic {self._topic} did not take it: {why}")
+
+
+def _own(message: Any) -> list[tuple[str, Any]]:
+    """The headers of a message; none where a name is no UTF-8, which the client cannot give."""
+    try:
+        return list(message.headers() or ())
+    except (SystemError, UnicodeDecodeError):
+        return []
 
 
 def _headers(dead: Dead, *, cut: bool) -> list[tuple[str, bytes]]:
