@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 import postgres
 from indicia.auth import attempts
@@ -25,7 +26,7 @@ from indicia.auth.tokens import Credential, Grant
 from indicia.errors import InputError, StoreError, TooManyRequests
 from indicia.live.courier import Courier
 from indicia.settings import Settings
-from indicia.store import Store, marks, rows
+from indicia.store import Placed, Store, marks, places, rows, tables
 from indicia.web import app, problems, serve
 from indicia.web.crew import Crew, InStore
 from indicia.web.gate import issuer_of
@@ -188,6 +189,23 @@ def test_old_marks_go_with_the_next(pair: tuple[Store, Store], monkeypatch: pyte
     assert len(kept) == 2
 
 
+def test_a_mark_that_is_removed_while_it_is_changed_is_noted_all_the_same(
+    path: Path, pair: tuple[Store, Store]
+) -> None:
+    kept, database = InStore(pair[0].marks("attempts", 0)), pair[1]._database
+    if not database.shared:
+        return  # there a writer waits for the other one
+    mark, later = mark_of("app"), Kept(b"b" * 16, float(round(time.time()) + 60))
+    kept.change(mark, lambda _kept: Kept(b"a" * 16, 1.0))
+    again = threading.Thread(target=kept.change, args=(mark, lambda _kept: later))
+    with database.beside(1) as connection:
+        connection.execute(delete(tables.marks))
+        again.start()
+        time.sleep(0.3)
+    again.join()
+    assert kept.find(mark) == later
+
+
 def test_a_crew_counts_where_all_can_see_it(pair: tuple[Store, Store]) -> None:
     crew = Crew()
     assert (crew.over(pair[0]) is crew) == (not pair[0].shared)
@@ -345,3 +363,16 @@ def test_of_two_requests_with_one_key_on_two_hosts_one_counts(tmp_path: Path) ->
             assert sum(reply.json()["newDetections"] for reply in replies[::2]) == 1
     finally:
         server.drop(name)
+
+
+def test_the_place_of_a_job_is_known_however_many_came_after_it(
+    pair: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "MOST", 2)
+    tenant, day = pair[0].tenant(pair[0].add_tenant("contoso").uid), timedelta(days=1)
+    now = datetime.now(UTC)
+    for number in range(4):
+        made_at = now + timedelta(seconds=number)
+        tenant.places.note("scans", Placed(f"{number}", "one", "a.csv", "kim", made_at), day)
+    assert [one.key for one in tenant.places.every("scans", day)] == ["3", "2"]
+    assert tenant.places.find("scans", "0", day) == Placed("0", "one", "a.csv", "kim", now)

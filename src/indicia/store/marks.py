@@ -72,8 +72,8 @@ class Marks:
             "rank": round(rank * 1e6),
             "kept_until": round((rank + self.seconds) * 1e6),
         }
-        if before is not None:
-            connection.execute(update(_M).where(*mine).values(values))
+        # One that was old may have been removed meanwhile by who wrote another one.
+        if before is not None and connection.execute(update(_M).where(*mine).values(values)).rowcount:
             return
         connection.execute(insert(_M).values(kind=self.kind, mark=mark.hex(), **values))
         # Those that another one removes at this moment are not waited for.

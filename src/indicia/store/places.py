@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement
+
 from indicia.store import rows
 from indicia.store.parts import Part
 from indicia.store.tables import jobs
@@ -50,13 +52,17 @@ class Places(Part):
 
     def find(self, kind: str, key: str, kept: timedelta) -> Placed | None:
         """Where one is; None where nobody knows of it."""
-        return next((one for one in self.every(kind, kept) if one.key == key), None)
+        return next(iter(self._those(kind, kept, jobs.c.key == key)), None)
 
     def every(self, kind: str, kept: timedelta) -> list[Placed]:
         """Those that are kept still, the newest first."""
+        return self._those(kind, kept)
+
+    def _those(self, kind: str, kept: timedelta, *more: ColumnElement[bool]) -> list[Placed]:
         with self._reading() as scope:
             young = jobs.c.made_at >= rows.micros(rows.now() - kept)
-            query = scope.select(jobs).where(jobs.c.kind == kind, young).order_by(jobs.c.made_at.desc())
+            query = scope.select(jobs).where(jobs.c.kind == kind, young, *more)
+            query = query.order_by(jobs.c.made_at.desc())
             return [
                 Placed(row.key, row.host, row.name, row.made_by, rows.when(row.made_at))
                 for row in scope.rows(query.limit(MOST))
