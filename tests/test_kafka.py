@@ -202,6 +202,20 @@ def test_what_cannot_be_read_goes_to_the_dead_letter_topic(broker: Broker, own: 
         }
 
 
+def test_letters_that_are_always_under_way_hold_up_no_commit(broker: Broker) -> None:
+    topic, dead = broker.topic(1), broker.topic(1)
+    refused: list[str | None] = []
+    source = Kafka(f"{broker.url}/{topic}?dead={dead}", lambda: None, lambda _, words: refused.append(words))
+    with closing(source):
+        for number in range(1, 6):
+            broker.put(topic, b"\0")
+            while len(refused) < number:
+                assert not list(source.pieces())
+            # Whenever it is asked how far it is, one was sent a moment ago.
+            source.keep()
+        wait_until(10, lambda: list(source.pieces()) == [] and broker.committed(topic).get(0, 0) >= 4)
+
+
 def test_without_a_dead_letter_topic_it_is_told(broker: Broker, own: TenantStore) -> None:
     topic = broker.topic(1)
     broker.put(topic, event(0), *(value for value, _ in POISON), event(60))

@@ -52,6 +52,8 @@ LARGEST = 1_000_000_000
 """Bytes of a message that is fetched at all, so that a larger one than `longest` can be passed over."""
 END_SECONDS = 5.0
 """How long leaving the group may take."""
+DEAD_SECONDS = 0.25
+"""How long it is waited for dead letters under way before it is said how far it is."""
 LOG = logging.getLogger("indicia.live")
 _OPTIONS = ("group", "start", "source", "dead", "longest", "session", "secret")
 _SPACE = b" \t\r\n"
@@ -269,6 +271,9 @@ class Kafka:
     def keep(self) -> None:
         """Commit how far it is; all of that is in the store. Asks, and does not wait for the answer."""
         due = self._due()
+        if due and self._dead is not None and not self._said.down:
+            # Where some always come, there would never be a moment without one under way.
+            self._dead.wait(DEAD_SECONDS)
         # What is asked of brokers that are not there would hold up the end.
         if due and not self._said.down and not self._unsent():
             self._noted |= due
