@@ -16,6 +16,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from indicia.auth import certificates
 from indicia.auth.certificates import Certificates
@@ -182,6 +186,28 @@ def test_a_certificate_that_cannot_be_shown_says_why(tmp_path: Path, issued: Cer
     ):
         with pytest.raises(InputError, match=word):
             certificates.given(*arguments, now=now)
+    odd = tmp_path / "odd.key"
+    odd.write_text(f"-----BEGIN EC PRIVATE KEY-----\n{ODD}\n-----END EC PRIVATE KEY-----\n")
+    with pytest.raises(InputError, match="is not supported"):
+        certificates.given(certificate, str(odd))
+    with pytest.raises(InputError, match="key too small"):
+        certificates.given(*weak(tmp_path))
+
+
+ODD = """MD4CAQEEDiWlN9Q2xd2ZghxTrodioAcGBSuBBAAGoSADHgAEkWySATmvqAB2sbrC
+8w9nQMeBdS7bkdCrpAzZ7w=="""
+"""A key of a curve that nobody uses for certificates (secp112r1), which is no secret of anybody."""
+
+
+def weak(folder: Path) -> tuple[str, str]:
+    """A certificate of a key that TLS refuses, and that key."""
+    key, name = rsa.generate_private_key(65537, 1024), x509.Name([])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    kept = folder / "weak.pem"
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    kept.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM) + key.private_bytes(*form))
+    return str(kept), str(kept)
 
 
 def test_the_tables_are_made_before_any_service_starts(homes: list[Path]) -> None:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -92,12 +94,15 @@ def given(certificate: str, key: str, *, now: datetime | None = None) -> Shown:
     try:
         read = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
         private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
+        belongs = read.public_key() == private.public_key()
+        if belongs:  # whether it can be shown, too: it may be too weak, or of a kind that TLS does not have
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(
             f"cannot be used: {error}; both must be PEM, the key without a passphrase",
             place=f"{certificate}, {key}",
         ) from None
-    if read.public_key() != private.public_key():
+    if not belongs:
         raise InputError(f"is not the certificate of the key in {key}", place=certificate)
     if read.not_valid_after_utc <= (now or datetime.now(UTC)):
         raise InputError(
