@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,17 @@ def test_a_pause_doubles_and_ends(own: TenantStore) -> None:
         assert len(set(pauses)) > 10
     asked = Delivery(said[0].message, Outcome.LATER, "", 9999999)
     assert courier._pause(one, [asked]) == courier.LONGEST_WISH
+
+
+def test_what_another_host_has_delivered_is_not_given_up_by_who_comes_last(own: TenantStore) -> None:
+    with web(lambda _request: (204, {}, b"")) as server:
+        one = hook(own, server.url)
+        alerts(own, 1)
+        (message,) = own.outbox.waiting(one.id, 9)
+        late = Delivery(replace(message, attempts=REFUSALS), Outcome.REFUSED, "the receiver answered 422")
+        deliver(own)
+        own.outbox.settle(one.id, [late], None)
+        assert (own.outbox.dead("one"), own.outbox.waiting(one.id, 9)) == ([], [])
 
 
 def test_what_is_refused_too_often_is_dead_and_can_be_sent_again(own: TenantStore) -> None:

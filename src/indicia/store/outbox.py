@@ -275,7 +275,9 @@ def _count(scope: Scope, most: int | None, *where: ColumnElement[bool]) -> int:
 
 
 def _refused(scope: Scope, output_id: int, said: Delivery, now: datetime) -> None:
-    mine = (outbox.c.output_id == output_id, outbox.c.id == said.message.number)
+    # Who lost the turn while it sent may come last: what another one has delivered meanwhile stays so.
+    waits = outbox.c.state == str(MessageState.WAITING)
+    mine = (outbox.c.output_id == output_id, outbox.c.id == said.message.number, waits)
     attempts = said.message.attempts + 1
     values: dict[str, Any] = {"attempts": attempts, "fault": said.fault[:_FAULT]}
     if attempts >= REFUSALS:
