@@ -171,6 +171,15 @@ def test_a_query_that_takes_too_long(tenant: TenantStore) -> None:
         assert connection.exec_driver_sql("SELECT pg_sleep(0.1), 1").one()[1] == 1
 
 
+def test_a_limit_of_the_server_is_named(path: Path) -> None:
+    with (
+        opened(f"{url(path)}&options=-c%20statement_timeout%3D300") as tenant,
+        pytest.raises(StoreError, match="see which `statement_timeout` its user has"),
+        tenant._database.writing() as connection,
+    ):
+        connection.exec_driver_sql("SELECT pg_sleep(5)")
+
+
 def test_without_its_driver_the_package_is_named() -> None:
     script = (
         "import sys; sys.modules['psycopg'] = None\n"

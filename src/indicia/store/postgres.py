@@ -76,6 +76,7 @@ _STATES: tuple[tuple[str, str, int | None], ...] = (
     ("53", "{name} is out of memory or another resource; see its log, then try again", _LATER),
     ("25006", "{name} takes no writes: it is a standby, or read only; name the primary", _LATER),
     ("25P0", "{name} ended a write that stood still too long; try again", 2),
+    ("57014", "{name} ended a statement that took too long; see which `statement_timeout` its user has", 2),
     ("57P", "{name} is stopping or starting; try again", _LATER),
     ("08", "the connection to {name} was lost; try again", _LATER),
     ("58", "the disk of {name} reports an error; see the log of that server", None),
