@@ -181,6 +181,25 @@ def test_a_source_that_was_written_to_meanwhile_is_noticed(
         Store.open(target)
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_of_two_copies_at_once_the_second_is_refused(
+    source: Store, tmp_path: Path, databases: Callable[[str, Path], str], kind: str
+) -> None:
+    target = databases(kind, tmp_path / "target.db")
+    refused: list[str] = []
+
+    def second(*_step: object) -> None:
+        if not refused:
+            with pytest.raises(StoreError) as told:
+                source.copy_to(target)
+            refused.append(told.value.message)
+
+    source.copy_to(target, second)
+    assert "is under way; wait until it has ended" in refused[0]
+    with Store.open(target) as copied:
+        assert copied.tenant("contoso").counts() == source.tenant("contoso").counts()
+
+
 def test_a_store_is_not_written_over(
     source: Store, tmp_path: Path, databases: Callable[[str, Path], str]
 ) -> None:
@@ -315,7 +334,8 @@ def test_a_folder_with_other_things_is_left_alone(shell: Shell) -> None:
     (shell.folder / "alone").mkdir()
     shell("store", "copy", "home/indicia.db", "alone/indicia.db")
     before = (shell.folder / "alone" / "indicia.db").stat().st_ino
-    assert "holds 'indicia.db' already" in shell("--home", "alone", "store", "backup", "alone", code=2).err
+    said = shell("--home", "alone", "store", "backup", "alone", code=2).err
+    assert "already; name a folder that is not there" in said
     assert (shell.folder / "alone" / "indicia.db").stat().st_ino == before
 
 

@@ -32,6 +32,7 @@ from indicia.store.copying import Content, Tell
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"
 STORE = "indicia.db"
+LOCK = "copying.lock"
 HOME = "home"
 _FILES = ("outputs.key", "tls/*", "tls/original/*")
 """Of the home, as patterns."""
@@ -58,6 +59,7 @@ def make(store: Store, home: Path, folder: Path, tell: Tell) -> Manifest:
     try:
         _emptied(folder)
         contents = store.copy_to(f"sqlite:///{folder.absolute() / STORE}", tell, as_is=True)
+        (folder / LOCK).unlink(missing_ok=True)
         for path in _of(home):
             _copy(path, folder / HOME / path.relative_to(home))
         files = {str(path.relative_to(folder)): _sha256(path) for path in _all(folder)}
@@ -126,8 +128,8 @@ def _emptied(folder: Path) -> None:
     if folder.stat().st_uid != os.geteuid():
         raise InputError("belongs to another user; name a folder that is not there", place=str(folder))
     there = {path.name for path in folder.iterdir()}
-    ours = {STORE, HOME, f"{STORE}-wal", f"{STORE}-shm", UNFINISHED} if UNFINISHED in there else set[str]()
-    if strange := there - ours:
+    ours = {UNFINISHED, STORE, f"{STORE}-wal", f"{STORE}-shm", LOCK, HOME}
+    if strange := there - (ours if UNFINISHED in there else set()):
         raise InputError(
             f"holds {min(strange)!r} already; name a folder that is not there", place=str(folder)
         )

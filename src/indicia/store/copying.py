@@ -13,6 +13,7 @@ taken for one of the copy; and sessions and links end, because some may have end
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -27,6 +28,7 @@ from indicia.store.notes import DROPPED
 from indicia.store.scope import copy_rows
 from indicia.store.tables import METADATA, changes, compatible, counters, links, sessions
 
+TURN = "copying"
 BATCH = 10_000
 """Rows of one transaction."""
 TABLES = tuple(table for table in METADATA.sorted_tables if table is not compatible)
@@ -64,9 +66,20 @@ def copy(
     """Copy everything, or go on with a copy that was broken off; what each table of the source holds.
 
     `ready` is called when all is there, and the target is no store yet; what it raises breaks the copy off.
-    StoreError where the target holds a store, and where the source was written to since a copy was begun, so
-    that the two differ in the end: the target then stays no store.
+    StoreError where another copy into the target is under way, where the target holds a store, and where the
+    source was written to since a copy was begun, so that the two differ in the end: the target then stays no
+    store.
     """
+    with closing(target.turn(TURN)) as turn:
+        # Of two at once the second one would go on in what the first one has made a store of.
+        if not turn.take():
+            raise StoreError(f"another copy into {target.name} is under way; wait until it has ended")
+        return _copied(source, target, tell, ready, as_is=as_is)
+
+
+def _copied(
+    source: Database, target: Database, tell: Tell, ready: Callable[[], None], *, as_is: bool
+) -> dict[str, Content]:
     with source.reading() as read:
         _begin(target)
         with target.bulk() as begin:
