@@ -35,7 +35,12 @@ WRITERS = 0x1D1C1A
 _TURNS, _MARKS = WRITERS, WRITERS + 1
 """The first halves of advisory locks of two halves, which are others than those of one."""
 _KEPT, _MOST = 4, 24
-"""Connections that stay open, and all there may be: a server takes 100 in all unless it is told otherwise."""
+"""Connections that stay open, and all there may be: a server takes 100 in all unless it is told otherwise.
+
+One of them is for who writes: many who read would take each that comes back before who writes has seen it.
+"""
+_PATIENCE = 30
+"""Seconds that who wants a connection waits for one."""
 _STALLED = "60s"
 """How long a writer may do nothing: a process that was stopped must not hold up all others for good."""
 
@@ -66,6 +71,7 @@ _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
 _GLANCE = 0.25
 """Seconds between two looks whether a listener is to end."""
 
+_TOO_MANY = "too many requests use the store at once; try again"
 _LATER = 5
 """Seconds after which it is worth another try, where a server is away."""
 _STATES: tuple[tuple[str, str, int | None], ...] = (
@@ -111,6 +117,7 @@ class PostgreSQL:
         self._conninfo, self.name = _parsed(url)
         self._busy_seconds = busy_seconds
         self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(_MOST - 1)
         self._engine = _engine(self._conninfo, self.name, busy_seconds)
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -125,7 +132,12 @@ class PostgreSQL:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on one snapshot of the store."""
-        with self._in_words(), self._snapshots.connect() as connection, connection.begin():
+        with (
+            self._in_words(),
+            self._having_place(),
+            self._snapshots.connect() as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -158,7 +170,12 @@ class PostgreSQL:
     @contextmanager
     def beside(self, key: int) -> Iterator[Connection]:
         """As `writing`, alone among those of the same key; other writers are not waited for."""
-        with self._in_words(), self._engine.connect() as connection, connection.begin():
+        with (
+            self._in_words(),
+            self._having_place(),
+            self._engine.connect() as connection,
+            connection.begin(),
+        ):
             connection.exec_driver_sql(_LOCK_BESIDE, (_MARKS, _signed(key)))
             yield connection
 
@@ -225,13 +242,23 @@ class PostgreSQL:
             self._turn.release()
 
     @contextmanager
+    def _having_place(self) -> Iterator[None]:
+        """One of the places of those who do not hold the write lock."""
+        if not self._places.acquire(timeout=_PATIENCE):
+            raise StoreError(_TOO_MANY, retry_after=2)
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    @contextmanager
     def _in_words(self) -> Iterator[None]:
         try:
             yield
         except (DBAPIError, psycopg.Error) as error:
             raise _in_words(error, self.name) from error
         except TimeoutError as error:
-            raise StoreError("too many requests use the store at once; try again", retry_after=2) from error
+            raise StoreError(_TOO_MANY, retry_after=2) from error
 
 
 class SessionTurn:
@@ -341,7 +368,7 @@ def _engine(conninfo: str, name: str, busy_seconds: float) -> Engine:
         use_native_hstore=False,
         pool_size=_KEPT,
         max_overflow=_MOST - _KEPT,
-        pool_timeout=30,
+        pool_timeout=_PATIENCE,
     )
 
     @event.listens_for(engine, "connect")
