@@ -81,7 +81,7 @@ def test_a_server_that_is_not_there() -> None:
     ("address", "said"),
     [
         ("postgresql://ann@[::1/x", "cannot be read"),
-        (f"postgresql://ann:{ESCAPED}@host/x?what=1", "cannot be read"),
+        (f"postgresql://ann:{ESCAPED}@host/x?what=1", "cannot be read: libpq knows no parameter 'what'"),
         (f"postgresql://ann:{PASSWORD}@host/x", "cannot be read"),
         ("postgresql://ann:se@cret@host/x", "cannot be read"),
         ("postgresql://ann:se/cret@host/x", "cannot be read"),
@@ -93,6 +93,15 @@ def test_an_address_that_is_none(address: str, said: str) -> None:
     told = advice(address).message
     assert said in told
     assert "cret" not in told
+
+
+@pytest.mark.parametrize(
+    "password", ["secret1@secret2", "secret1/secret2", "a@secret1:secret2/b", "a@secret1?secret2=b"]
+)
+def test_a_password_that_is_not_escaped_is_not_told_as_a_host(password: str) -> None:
+    told = advice(f"postgresql://ann:{password}@host/x").message
+    assert "%-escape what is special" in told
+    assert "secret" not in told
 
 
 def test_who_may_not_enter_is_told_so() -> None:

@@ -12,6 +12,7 @@ U+0001 U+0002: texts come back as they were, and their order stays the one by co
 
 from __future__ import annotations
 
+import re
 import select
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -327,18 +328,7 @@ def _signed(key: int) -> int:
 
 def _parsed(url: str) -> tuple[str, str]:
     """What libpq is given, and what messages call it."""
-    try:
-        given = conninfo_to_dict(url)
-        # A password with @ or / in it would be read as a part of the host, and be told as such.
-        server, _, database = url.partition("?")[0].partition("://")[2].partition("/")
-        readable = server.count("@") <= 1 and "@" not in database
-    except psycopg.Error:  # its words may hold the password
-        given, readable = {}, False
-    if not readable:
-        raise StoreError(
-            "the URL of the database cannot be read; write postgresql://USER@HOST/DATABASE, "
-            "and %-escape what is special in it"
-        )
+    given = _read(url)
     told = {key: str(value) for key, value in given.items() if value is not None}
     host = told.get("host", "") or told.get("hostaddr", "")
     port = f":{told['port']}" if told.get("port", "5432") != "5432" else ""
@@ -347,6 +337,25 @@ def _parsed(url: str) -> tuple[str, str]:
     place = "" if folder else host + port
     name = f"postgresql://{who}{place}/{told.get('dbname', '')}" + (f"?host={host}" if folder else "")
     return make_conninfo(**(_DEFAULTS | told)), name
+
+
+def _read(url: str) -> dict[str, Any]:
+    """The parts of a URL as libpq finds them; StoreError, in words without the password."""
+    place, _, parameters = url.partition("?")
+    server, _, database = place.partition("://")[2].partition("/")
+    unknown = None
+    # A password with @ or / in it would be read as a part of the host, and be told as such.
+    if server.count("@") <= 1 and "@" not in database:
+        try:
+            return dict(conninfo_to_dict(url))
+        except psycopg.Error as error:  # its words may hold the password
+            unknown = "@" not in parameters and re.search(r'query parameter: "(\w+)"', str(error))
+    if unknown:
+        raise StoreError(f"the URL of the database cannot be read: libpq knows no parameter {unknown[1]!r}")
+    raise StoreError(
+        "the URL of the database cannot be read; write postgresql://USER@HOST/DATABASE, "
+        "and %-escape what is special in it"
+    )
 
 
 def _reached(conninfo: str, name: str) -> psycopg.Connection[Any]:
