@@ -317,8 +317,10 @@ def test_a_further_init_is_a_further_tenant(shell: Shell) -> None:
         "there is a tenant 'default' already"
         in shell("init", "--tenant", "default", "--save", "x", code=USAGE).err
     )
-    shown = shell("init", "--save", "y.json", "--json").json
+    ran = shell("init", "--save", "y.json", "--json")
+    shown = ran.json
     assert shown["tenant"] == "default-3"
+    assert "It is apart from the 2 tenants there were" in ran.err
     assert "client_secret" not in shown
     assert "client_secret" in shell("init", "--save", "-").json
 

@@ -514,7 +514,8 @@ def test_the_doctor_looks_at_the_server_and_shows_no_password(path: Path, tmp_pa
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return done.stdout + done.stderr
 
-    assert "tables None; `indicia init --save FILE` makes them" in run("doctor")
+    assert "no tables yet; `indicia init --save FILE` makes them" in run("doctor")
+    assert not (tmp_path / "home").exists()
     run("init", "--save", str(tmp_path / "access.json"))
     said = run("doctor")
     assert f"PostgreSQL {postgres.server().version}, tables {migrate.HEAD}" in said
@@ -522,6 +523,12 @@ def test_the_doctor_looks_at_the_server_and_shows_no_password(path: Path, tmp_pa
     assert ESCAPED not in said
     assert PASSWORD not in said
     assert not (tmp_path / "home" / "indicia.db").exists()
+    another = tmp_path / "another" / "home"  # of a further host: an init there would make one more tenant
+    environment["INDICIA_HOME"] = str(another)
+    assert f"{another} is not there; `indicia serve` makes it" in run("doctor")
+    assert not another.exists()
+    run("alerts", "list")
+    assert another.stat().st_mode & 0o777 == 0o700
 
 
 def test_events_in_alerts_out(path: Path, tmp_path: Path) -> None:

@@ -172,7 +172,11 @@ def _home(session: Session) -> Iterator[Finding]:
 
     home = session.home
     if not home.is_dir():
-        yield Finding("home", State.MISSING, f"{home} is not there; `indicia init --save FILE` makes it")
+        # Where others have made the store already, init would make one more tenant.
+        makes = (
+            "`indicia serve` makes it" if session.settings.database else "`indicia init --save FILE` makes it"
+        )
+        yield Finding("home", State.MISSING, f"{home} is not there; {makes}")
         return
     if home.stat().st_mode & 0o077:
         yield Finding("home", State.WARNING, f"{home} can be entered by others; chmod 700 {home}")
@@ -205,9 +209,12 @@ def _server(session: Session) -> Iterator[Finding]:
     from indicia.store import inspection
 
     name, found = inspection.inspect_server(session.settings.database)
-    said = f"{name}, PostgreSQL {found.journal}, tables {found.version}"
+    server = f"{name}, PostgreSQL {found.journal}"
+    said = f"{server}, tables {found.version}"
     if found.version is None:
-        yield Finding("store", State.MISSING, f"{said}; `indicia init --save FILE` makes them")
+        yield Finding(
+            "store", State.MISSING, f"{server}, no tables yet; `indicia init --save FILE` makes them"
+        )
     else:
         yield from _version(session, found, said)
 
@@ -248,7 +255,7 @@ def _version(session: Session, found: Inspected, said: str) -> Iterator[Finding]
 
 
 def _tenants(session: Session) -> Iterator[Finding]:
-    with session.store() as store:
+    with session.store(look=True) as store:
         names = [tenant.name for tenant in store.tenants()]
         if not names:
             yield Finding("tenants", State.MISSING, "none yet; `indicia init --save FILE` makes one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def command(
     with SaveFile(save, overwrite=overwrite) as file:
         settings = _home(session, host, port)
         with session.store(create=True) as store:
-            made = store.add_tenant(_free_name(store) if tenant is None else tenant)
+            others = [one.name for one in store.tenants()]
+            made = store.add_tenant(_free_name(others) if tenant is None else tenant)
             own = store.tenant(made.uid).acting(session.actor)
             access = _access(settings, store, own)
             link = admin.link(settings, own)
@@ -63,6 +65,13 @@ def command(
         click.echo(as_json({"tenant": own.name, "saved": str(save), **shown}))
     where = "on stdout" if str(save) == "-" else f"in {save}"
     say(f"Tenant {own.name} is ready; its access is {where}. Next: indicia serve")
+    if others:
+        # Meant for a further host or application, it is a second world beside the first.
+        beside = others[0] if len(others) == 1 else f"the {len(others)} tenants there were"
+        say(
+            f"It is apart from {beside}. A further host needs no init, only `indicia serve`; "
+            "a further application is for `indicia clients add`."
+        )
     say(f"Whoever opens this first administers it in the portal: {link}")
 
 
@@ -97,8 +106,7 @@ def _own_folder(home: Path) -> None:
         say(f"{home} can be read by others; `chmod 700 {home}` makes it yours alone.")
 
 
-def _free_name(store: Store) -> str:
-    names = {tenant.name for tenant in store.tenants()}
+def _free_name(names: Collection[str]) -> str:
     number = 1
     name = FIRST
     while name in names:

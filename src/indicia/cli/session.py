@@ -6,7 +6,7 @@ import getpass
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,8 +109,11 @@ class Session:
         return Actor(self.by, Through.COMMAND_LINE)
 
     @contextmanager
-    def store(self, *, create: bool = False) -> Iterator[Store]:
-        """The home's store; StoreError says what to do where there is none."""
+    def store(self, *, create: bool = False, look: bool = False) -> Iterator[Store]:
+        """The home's store; StoreError says what to do where there is none.
+
+        The home of another host of a store on a server is made, for its user alone, unless it is for a look.
+        """
         from indicia.model import Quotas
         from indicia.store import Store
 
@@ -122,6 +125,9 @@ class Session:
             settings.alerts_per_hour,
         )
         with Store.open(settings.database_url, create=create, quotas=quotas) as store:
+            if not look:
+                with suppress(OSError):  # who writes there says why it cannot be
+                    self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             yield store
 
     @contextmanager
