@@ -135,7 +135,7 @@ def test_sources_outputs_and_what_is_in_force(service: Local, tenant: TenantStor
     assert "dns 3 malformed 5,000 wait at the source just now 2 minutes 1,200 4" in said
     assert "late just now 9 hours" in said
     assert "and 3 that sent less lately" in said
-    assert "siem webhook 1 just now 0 Ready" in said
+    assert "siem webhook 1 just now 0 nothing sent yet" in said
     assert "DomainName Equals 2 0 0 0" in said
     assert "This process loads it with its first events" in said
     service.application.state.live.of(tenant)
