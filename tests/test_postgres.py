@@ -6,6 +6,7 @@ What both do alike is in the other tests of the store, which run on both.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ import postgres
 import stored
 from indicia.errors import InputError, StoreError
 from indicia.live import compiled, following
-from indicia.store import Store, TenantStore, migrate
+from indicia.store import Store, TenantStore, inspection, migrate
 from indicia.store import postgres as engine
 from indicia.store.tables import METADATA, OF_TENANTS
 from service import add_access, local
@@ -115,7 +116,7 @@ def test_who_may_not_enter_is_told_so() -> None:
         assert told.retry_after is None
         assert "refuses who asks" in advice(server.url(name, "stranger")).message
         address = server.url(name, f"{postgres.LOCKED}:{ESCAPED}")
-        assert "may not do that; it must own the tables" in advice(address).message
+        assert "may not do that: to make and migrate tables" in advice(address).message
         with server.connect(name) as raw:
             raw.execute(f"ALTER DATABASE {name} OWNER TO {postgres.LOCKED}".encode())
         with Store.open(address) as store:
@@ -489,6 +490,12 @@ def test_a_statement_without_the_tenant_meets_the_wall(walled: tuple[TenantStore
     assert len(theirs.indicators()) == 4
 
 
+def test_who_looks_is_told_of_the_wall(path: Path, walled: tuple[TenantStore, TenantStore]) -> None:
+    assert walled[0].counts().indicators == 0
+    assert inspection.inspect_server(url(path).replace("postgres@", f"{WALLED}@"))[1].walled
+    assert not inspection.inspect_server(url(path))[1].walled
+
+
 def test_the_wall_ends_with_the_transaction(walled: tuple[TenantStore, TenantStore]) -> None:
     mine, theirs = walled
     client = theirs.add_application("app", ["role"]).client_id
@@ -520,6 +527,8 @@ def test_the_doctor_looks_at_the_server_and_shows_no_password(path: Path, tmp_pa
     said = run("doctor")
     assert f"PostgreSQL {postgres.server().version}, tables {migrate.HEAD}" in said
     assert "tenant default" in said
+    assert re.search(r"^extras +ok +.*\bpostgres\b.* installed", said, re.M)
+    assert "row-level security" not in said
     assert ESCAPED not in said
     assert PASSWORD not in said
     assert not (tmp_path / "home" / "indicia.db").exists()

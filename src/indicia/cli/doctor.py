@@ -210,7 +210,7 @@ def _server(session: Session) -> Iterator[Finding]:
 
     name, found = inspection.inspect_server(session.settings.database)
     server = f"{name}, PostgreSQL {found.journal}"
-    said = f"{server}, tables {found.version}"
+    said = f"{server}, tables {found.version}" + (", row-level security holds" if found.walled else "")
     if found.version is None:
         yield Finding(
             "store", State.MISSING, f"{server}, no tables yet; `indicia init --save FILE` makes them"
@@ -374,6 +374,32 @@ def _disk(session: Session) -> Iterator[Finding]:
         yield Finding("disk", State.WARNING if free < LITTLE_DISK else State.OK, text)
 
 
+def _extras(_session: Session) -> Iterator[Finding]:
+    """Which optional parts are there, so that one need not find out by using them."""
+    from importlib import metadata
+
+    there: dict[str, bool] = {}
+    for line in metadata.requires("indicia") or ():
+        told = re.match(r"([A-Za-z0-9._-]+).*extra == .(\w+)", line)
+        if told:
+            there[told[2]] = there.get(told[2], True) and _installed(told[1])
+    held, absent = ([name for name in sorted(there) if there[name] is state] for state in (True, False))
+    text = f"{', '.join(held) or 'none'} installed"
+    if absent:
+        text += f"; {', '.join(absent)} not: pip install 'indicia[{absent[0]}]', where it is wanted"
+    yield Finding("extras", State.OK, text)
+
+
+def _installed(name: str) -> bool:
+    from importlib import metadata
+
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _optional(_session: Session) -> Iterator[Finding]:
     from importlib.util import find_spec
 
@@ -386,6 +412,7 @@ def _optional(_session: Session) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Session], Iterator[Finding]], ...] = (
     _python,
     _packages,
+    _extras,
     _kernel,
     _sqlite,
     _schemas,

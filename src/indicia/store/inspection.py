@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from indicia.errors import StoreError
 from indicia.store.engine import connect
+from indicia.store.scope import WALLED
 
 SQLITE_MINIMUM = (3, 35)
 """Lists of 32,766 parameters (3.32) and RETURNING (3.35)."""
@@ -27,6 +28,8 @@ class Inspected:
     """`wal` for every store that was opened once; of a server, its version."""
     since: str | None = None
     """Code of which version on may use its tables; None where they do not say so."""
+    walled: bool = False
+    """Whether row-level security of a server holds for who asks."""
 
 
 def sqlite_version() -> str:
@@ -68,7 +71,8 @@ def inspect_server(url: str) -> tuple[str, Inspected]:
         version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
         asked = "SELECT since FROM compatible"
         since = connection.exec_driver_sql(asked).scalar() if "compatible" in found else None
-        return database.name, Inspected(None if version is None else str(version), server, since)
+        held = None if version is None else str(version)
+        return database.name, Inspected(held, server, since, bool(connection.info.get(WALLED)))
 
 
 def writable(home: Path) -> bool:

@@ -91,7 +91,12 @@ _STATES: tuple[tuple[str, str, int | None], ...] = (
     ("XX002", "{name} is damaged; `REINDEX` it, or restore a backup", None),
     ("28", "{name} refuses who asks; check the user and the password", None),
     ("3D", "{name} does not exist; make it with `createdb`", None),
-    ("42501", "the user of {name} may not do that; it must own the tables, or be allowed to make them", None),
+    (
+        "42501",
+        "the user of {name} may not do that: to make and migrate tables (`indicia store migrate`) is for who "
+        "owns them, all else needs rights on them",
+        None,
+    ),
     ("42P01", "a table of {name} is gone, or was never made; see which `search_path` its user has", None),
 )
 """Beginnings of SQLSTATE, the longer before the shorter."""
