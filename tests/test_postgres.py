@@ -25,7 +25,7 @@ from indicia.live import compiled, following
 from indicia.store import Store, TenantStore, inspection, migrate
 from indicia.store import postgres as engine
 from indicia.store.tables import METADATA, OF_TENANTS
-from service import add_access, local
+from service import add_access, local, wait_until
 from stored import add, definition, detection, indicator, opened, url
 
 pytestmark = pytest.mark.full
@@ -237,6 +237,24 @@ def test_a_restart_is_survived(own_server: postgres.Server) -> None:
         own_server.start()
         tenant.add_indicators([indicator(owner, 7)], "x")  # without a failure in between
         assert tenant.counts().indicators == 4
+
+
+def test_the_log_says_when_it_is_over(
+    own_server: postgres.Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_server.make(name="indicia")
+    address = own_server.url("indicia")
+    with opened(address) as tenant, Store.open(address) as store:
+        live = following.Followings(store, address, tmp_path)
+        try:
+            live.of(store.tenant(tenant.uid))
+            own_server.stop("immediate")
+            wait_until(20, lambda: "is not in force yet" in caplog.text)
+            assert "in force again" not in caplog.text
+            own_server.start()
+            wait_until(20, lambda: "what was written is in force again" in caplog.text)
+        finally:
+            live.close()
 
 
 def test_a_connection_that_is_cut_undoes_what_it_did(path: Path, tenant: TenantStore) -> None:

@@ -182,6 +182,7 @@ class Followings:
         self._loading = threading.Lock()
         self._woken = threading.Event()
         self._stopped = threading.Event()
+        self._failed = False
         self._thread: threading.Thread | None = None
         self._listener: threading.Thread | None = None
 
@@ -251,19 +252,27 @@ class Followings:
         while not self._stopped.is_set():
             self._woken.wait(POLL)
             self._woken.clear()
+            failed = False
             for one in list(self._found.values()):
                 if self._stopped.is_set():
                     return
-                _try(one.refresh, "what was written is not in force yet")
+                failed |= not _try(one.refresh, "what was written is not in force yet")
                 _try(one.arrivals.note_if_due, _UNNOTED)
+            if self._failed and not failed:  # whoever reads of the fault wants to know that it is over
+                LOG.warning("what was written is in force again")
+            self._failed = failed
             found = list(self._found.values())
             self._told(max(one.view.generation for one in found), min(one.current_at for one in found))
 
 
-def _try(do: Callable[[], object], otherwise: str) -> None:
+def _try(do: Callable[[], object], otherwise: str) -> bool:
+    """Whether it was done; what was in the way is told."""
     try:
         do()
     except IndiciaError as error:
         LOG.warning("%s: %s", otherwise, error)
     except Exception as error:  # a thread that died of it would follow nothing any more
         LOG.error("%s: %s", otherwise, placed(error))
+    else:
+        return True
+    return False
