@@ -98,12 +98,14 @@ def test_dead_messages_are_listed(shell: Shell) -> None:
 
 
 def test_what_is_refused(shell: Shell) -> None:
+    (shell.folder / "bytes").write_bytes(b"\xff" * 32)
     for arguments, words in (
         (("add", "x", "ftp://host"), "Target: must be a URL"),
         (("add", "x", "file:///a", "--option", "size"), "takes NAME=VALUE"),
         (("add", "x", "file:///a", "--option", "size=1"), "no option of this target"),
         (("add", "x", "file:///a", "--definition", "9"), "AlertDefinitions(9)"),
-        (("add", "x", "https://host", "--secret", "nowhere"), "nowhere: cannot be read"),
+        (("add", "x", "https://host", "--secret", "nowhere"), "nowhere: cannot be read: No such file"),
+        (("add", "x", "https://host", "--secret", "bytes"), "bytes: is no text"),
         (("show", "x"), "there is no output 'x'"),
         (("set", "x"), "say what to change"),
         (("replay", "x", "--message", "a", "--since", "1h"), "either --message or --since"),

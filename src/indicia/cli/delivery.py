@@ -376,8 +376,10 @@ def _secret(file: Path) -> str:
     try:
         with click.open_file(str(file), encoding="utf-8") as stream:
             text = str(stream.read(_SECRET_BYTES)).partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", place=str(file)) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", place=str(file)) from None
+    except UnicodeDecodeError:
+        raise InputError("is no text; its first line must be the secret", place=str(file)) from None
     if not text:
         raise InputError("holds no secret", place=str(file))
     return text
