@@ -508,10 +508,18 @@ def test_a_statement_without_the_tenant_meets_the_wall(walled: tuple[TenantStore
     assert len(theirs.indicators()) == 4
 
 
-def test_who_looks_is_told_of_the_wall(path: Path, walled: tuple[TenantStore, TenantStore]) -> None:
+def test_who_looks_is_told_of_the_wall(
+    path: Path, walled: tuple[TenantStore, TenantStore], tmp_path: Path
+) -> None:
     assert walled[0].counts().indicators == 0
-    assert inspection.inspect_server(url(path).replace("postgres@", f"{WALLED}@"))[1].walled
     assert not inspection.inspect_server(url(path))[1].walled
+    with stored.raw(path) as execute:
+        execute(f"UPDATE alembic_version SET version_num = '{migrate.VERSIONS[-2]}'")
+    address = url(path).replace("postgres@", f"{WALLED}@")
+    environment = {"INDICIA_HOME": str(tmp_path), "INDICIA_DATABASE": address}
+    command = [sys.executable, "-m", "indicia", "doctor"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "row-level security holds; who owns them, by `indicia store migrate`, brings the tables" in said
 
 
 def test_the_wall_ends_with_the_transaction(walled: tuple[TenantStore, TenantStore]) -> None:

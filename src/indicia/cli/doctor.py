@@ -242,7 +242,8 @@ def _version(session: Session, found: Inspected, said: str) -> Iterator[Finding]
         yield Finding("store", State.OK, said)
         yield from _tenants(session)
     elif found.version is None or found.version in migrate.VERSIONS:
-        yield Finding("store", State.WARNING, f"{said}; its next use brings the tables to {migrate.HEAD}")
+        who = "who owns them, by `indicia store migrate`," if found.walled else "its next use"
+        yield Finding("store", State.WARNING, f"{said}; {who} brings the tables to {migrate.HEAD}")
     elif migrate.reaches_back(found.since):
         yield Finding(
             "store", State.WARNING, f"{said}: made by a newer Indicia, which this one may go on with"
