@@ -22,6 +22,7 @@ import postgres
 import stored
 from indicia.errors import InputError, StoreError
 from indicia.live import compiled, following
+from indicia.live.watch import Watch
 from indicia.store import Store, TenantStore, inspection, migrate
 from indicia.store import postgres as engine
 from indicia.store.tables import METADATA, OF_TENANTS
@@ -255,6 +256,32 @@ def test_the_log_says_when_it_is_over(
             wait_until(20, lambda: "what was written is in force again" in caplog.text)
         finally:
             live.close()
+
+
+def test_a_watch_waits_for_a_server_that_is_away(
+    own_server: postgres.Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_server.make(name="indicia")
+    log, stopped = tmp_path / "app.log", threading.Event()
+    log.touch()
+    with opened(own_server.url("indicia")) as tenant:
+        add(tenant, 1)
+        value = tenant.indicators()[0].value
+        live = following.Following(tenant, tmp_path / "indexes", lambda: False)
+        one = Watch(live, [str(log)], tmp_path / "watch")
+        thread = threading.Thread(target=one.run, args=(stopped,))
+        thread.start()
+        try:
+            own_server.stop("immediate")
+            log.write_text(f"2024-03-12T08:53:07Z proxy: 192.0.2.5 GET http://{value}/a.js 200\n")
+            wait_until(20, lambda: "what was detected waits" in caplog.text)
+            own_server.start()
+            wait_until(20, lambda: "what was detected is in the store" in caplog.text)
+            assert tenant.counts().detections == 1
+            assert thread.is_alive()
+        finally:
+            stopped.set()
+            thread.join()
 
 
 def test_a_connection_that_is_cut_undoes_what_it_did(path: Path, tenant: TenantStore) -> None:

@@ -10,6 +10,7 @@ run.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import threading
@@ -22,7 +23,7 @@ from typing import Protocol
 
 from indicia import telemetry
 from indicia.detect import detect
-from indicia.errors import InputError
+from indicia.errors import InputError, StoreError
 from indicia.live.blocks import last_line
 from indicia.live.following import Following
 from indicia.live.growing import CHUNK, Growing, Mark, is_rotated
@@ -30,12 +31,16 @@ from indicia.live.kafka import Kafka
 from indicia.live.pieces import Piece
 from indicia.live.syslog import Own, Syslog, listen
 from indicia.model import Alert, Detection
+from indicia.store import Recorded
 from indicia.telemetry import Malformed, Selection
 
+LOG = logging.getLogger("indicia.watch")
 PAUSE = 0.1
 """Seconds between two looks at sources of which nothing came."""
 EVERY = 1.0
 """Seconds between two notes of how far it is, and between two looks for new files of a folder."""
+AGAIN = 1.0
+"""Seconds between two tries to record while the store is away."""
 BATCH = 2000
 """Detections of one transaction."""
 _AHEAD = 4
@@ -87,12 +92,15 @@ class Watch:
     _folders: list[Path] = field(default_factory=list)
     _noted: dict[str, Mark | None] = field(default_factory=dict)
     _waiting: list[Detection] = field(default_factory=list)
+    _stopped: threading.Event = field(default_factory=threading.Event)
 
     def run(self, stopped: threading.Event, idle: float | None = None) -> None:
         """Watch until stopped, or until nothing has come for `idle` seconds.
 
-        Raises InputError for a source that there cannot be, StoreError where nothing can be recorded.
+        Raises InputError for a source that there cannot be, StoreError where nothing can be recorded and
+        waiting is no remedy.
         """
+        self._stopped = stopped
         self._begin()
         looked = noted = came = time.monotonic()
         try:
@@ -222,13 +230,31 @@ class Watch:
 
     def _record(self) -> None:
         if self._waiting:
-            recorded = self.live.tenant.record(self._waiting)
+            recorded = self._kept()
             # Not before: sources may ask once more before they say how far they are.
             self._waiting = []
             self.seen.detections += recorded.new_detections
             self.seen.alerts += recorded.new_alerts
             for alert in (*recorded.opened, *recorded.reopened):
                 self.opened(alert)
+
+    def _kept(self) -> Recorded:
+        """What the store made of what was detected, when it takes it; while it is away sources wait."""
+        told = False
+        while True:
+            try:
+                recorded = self.live.tenant.record(self._waiting)
+            except StoreError as error:
+                if error.retry_after is None or self._stopped.is_set():
+                    raise
+                if not told:
+                    LOG.warning("what was detected waits: %s", error)
+                told = True
+                self._stopped.wait(AGAIN)
+            else:
+                if told:
+                    LOG.warning("what was detected is in the store")
+                return recorded
 
     def _note(self) -> None:
         """Put on the disk how far files are; what came before is in the store."""
