@@ -315,7 +315,7 @@ def test_who_stands_still_gives_the_lock_back(
     with pytest.raises(StoreError, match="stood still too long"):
         stand()
     beside = tenant._database
-    monkeypatch.setattr(engine, "_LOCK_BESIDE", engine._LOCK_BESIDE.replace(engine._STALLED, "100ms"))
+    monkeypatch.setattr(engine, "_STALLED", "100ms")
 
     def stand_beside() -> None:
         with beside.beside(1) as connection:

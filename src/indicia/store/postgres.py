@@ -63,8 +63,7 @@ _LOCK = (
     f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
 )
 _LOCK_BESIDE = (
-    f"SELECT set_config('idle_in_transaction_session_timeout', '{_STALLED}', true), "
-    "pg_advisory_xact_lock(%s, %s)"
+    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), pg_advisory_xact_lock(%s, %s)"
 )
 
 _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
@@ -182,7 +181,7 @@ class PostgreSQL:
             self._engine.connect() as connection,
             connection.begin(),
         ):
-            connection.exec_driver_sql(_LOCK_BESIDE, (_MARKS, _signed(key)))
+            connection.exec_driver_sql(_LOCK_BESIDE, (_STALLED, _MARKS, _signed(key)))
             yield connection
 
     def turn(self, name: str) -> SessionTurn:
