@@ -10,8 +10,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Test processes side by side, and more arguments for pytest: make test ARGS='-k store -x'
-JOBS ?= 2
+# Test processes side by side (some wait most of their time), and more arguments for pytest: make test ARGS='-k store -x'
+JOBS ?= 3
 ARGS ?=
 # How long `make fuzz` attacks the kernel.
 SECONDS ?= 600
@@ -35,7 +35,7 @@ setup: $(VENV)/.ready-dev ## make .venv with everything that development needs; 
 	@:
 
 .PHONY: test
-test: setup ## the suite with branch coverage, under 10 minutes
+test: setup ## the suite with branch coverage, some 13 minutes
 	$(PYTEST) -m 'not slow' -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-fast

@@ -248,18 +248,20 @@ def test_every_sample_list_of_hashes_is_read_whole(published: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.no_cover
-def test_what_published_lists_give_becomes_indicators(published: Path) -> None:
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_what_published_lists_give_becomes_indicators(published: Path, every: int) -> None:
     """What was read has a canonical form, but for three of 560 files' values, typed wrongly by publishers."""
     refused = []
     for path in sorted(path for path in published.rglob("*") if path.is_file()):
         for row in feeds.read(str(path)):
-            if isinstance(row, FeedRow):
+            if isinstance(row, FeedRow) and row.line % every == 0:
                 try:
                     make.indicator(row, OWNER, make.Choice())
                 except InvalidValue as error:
                     refused.append((path.name, row.line, make.words(error)))
-    assert sorted((name, line) for name, line, _ in refused) == [
+    wrong = [
         ("APT33.csv", 52),  # an MD5 of 30 digits
         ("MuddyWater.csv", 46),  # an address with a port
         ("MuddyWater.csv", 47),
     ]
+    assert sorted((name, line) for name, line, _ in refused) == [one for one in wrong if one[1] % every == 0]

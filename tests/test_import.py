@@ -138,6 +138,9 @@ def killed(home: Home, file: Path, at: Sequence[tuple[int, int]]) -> list[Ended]
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(
+    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 def test_an_import_that_is_killed_goes_on_and_ends_with_the_same_counts(
     tmp_path: Path, database: str
 ) -> None:
@@ -168,7 +171,7 @@ def test_an_interrupt_in_the_middle_of_whatever_it_does_is_told_as_one(tmp_path:
     file = tmp_path / "list.csv"
     file.write_text("type,value,source\n" + "".join(f"{row}\n" for row in kinds(200_000)), "utf-8")
     home = Home(tmp_path)
-    for number in range(1, 9):
+    for number in range(1, 6):
         end = home.import_(file, kill_at=number * BATCH - BATCH // 2, by=signal.SIGINT, wait=0.05 * number)
         assert end.code == 130, end.errors
         assert "Interrupted: the first " in end.errors

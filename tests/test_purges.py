@@ -200,7 +200,7 @@ def play(tenant: TenantStore, name: str, number: int) -> None:
 
 
 @pytest.mark.full
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OPERATIONS)
 def test_hidden_and_removed_are_the_same_to_see(
     tmp_path_factory: pytest.TempPathFactory, kind: str, operations: list[tuple[str, int]]

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 def placed(error: BaseException) -> str:
@@ -230,8 +230,8 @@ class StoreError(IndiciaError):
     code = "StoreUnavailable"
     status = 503
 
-    def __init__(self, message: str, *, retry_after: int | None = None, away: bool = False) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(self, message: str, *, away: bool = False, **more: Any) -> None:
+        super().__init__(message, **more)
         self.away = away
         """Its server is not there, or takes no writes: it is worth waiting for."""
 
