@@ -22,11 +22,10 @@ import postgres
 import stored
 from indicia.errors import InputError, StoreError
 from indicia.live import compiled, following
-from indicia.live.watch import Watch
 from indicia.store import Store, TenantStore, inspection, migrate
 from indicia.store import postgres as engine
 from indicia.store.tables import METADATA, OF_TENANTS
-from service import add_access, local, wait_until
+from service import add_access, local
 from stored import add, definition, detection, indicator, opened, url
 
 pytestmark = pytest.mark.full
@@ -48,14 +47,6 @@ def tenant(path: Path) -> Iterator[TenantStore]:
     """A tenant of a new store."""
     with opened(path) as found:
         yield found
-
-
-@pytest.fixture
-def own_server() -> Iterator[postgres.Server]:
-    """A server that a test may stop."""
-    found = postgres.new({"synchronous_commit": "on"})
-    yield found
-    postgres.remove(found)
 
 
 def advice(address: str, *, create: bool = True) -> StoreError:
@@ -87,6 +78,7 @@ def test_a_server_that_is_not_there() -> None:
         (f"postgresql://ann:{PASSWORD}@host/x", "cannot be read"),
         ("postgresql://ann:se@cret@host/x", "cannot be read"),
         ("postgresql://ann:se/cret@host/x", "cannot be read"),
+        ("postgresql://ann:se@se?cret=b@host/x", "%-escape what is special"),
         (f"mysql://ann:{ESCAPED}@host/x", "'mysql:' is no store"),
         ("sqlite:///", "names no file"),
     ],
@@ -95,15 +87,6 @@ def test_an_address_that_is_none(address: str, said: str) -> None:
     told = advice(address).message
     assert said in told
     assert "cret" not in told
-
-
-@pytest.mark.parametrize(
-    "password", ["secret1@secret2", "secret1/secret2", "a@secret1:secret2/b", "a@secret1?secret2=b"]
-)
-def test_a_password_that_is_not_escaped_is_not_told_as_a_host(password: str) -> None:
-    told = advice(f"postgresql://ann:{password}@host/x").message
-    assert "%-escape what is special" in told
-    assert "secret" not in told
 
 
 def test_who_may_not_enter_is_told_so() -> None:
@@ -218,70 +201,6 @@ def test_without_its_driver_the_package_is_named() -> None:
 
 
 # A server that goes away
-
-
-def test_a_restart_is_survived(own_server: postgres.Server) -> None:
-    own_server.make(name="indicia")
-    with opened(own_server.url("indicia")) as tenant:
-        owner = add(tenant, 3)
-        with tenant._database.reading(), tenant._database.reading():  # two connections that are kept
-            pass
-        own_server.stop("immediate")
-        with pytest.raises(StoreError, match="cannot be reached") as told:
-            tenant.counts()
-        assert told.value.retry_after == 5
-        with pytest.raises(StoreError, match="cannot be reached"):
-            tenant.add_indicators([indicator(owner, 7)], "x")
-        own_server.start()
-        assert tenant.counts().indicators == 3
-        own_server.stop()
-        own_server.start()
-        tenant.add_indicators([indicator(owner, 7)], "x")  # without a failure in between
-        assert tenant.counts().indicators == 4
-
-
-def test_the_log_says_when_it_is_over(
-    own_server: postgres.Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    own_server.make(name="indicia")
-    address = own_server.url("indicia")
-    with opened(address) as tenant, Store.open(address) as store:
-        live = following.Followings(store, address, tmp_path)
-        try:
-            live.of(store.tenant(tenant.uid))
-            own_server.stop("immediate")
-            wait_until(20, lambda: "is not in force yet" in caplog.text)
-            assert "in force again" not in caplog.text
-            own_server.start()
-            wait_until(20, lambda: "what was written is in force again" in caplog.text)
-        finally:
-            live.close()
-
-
-def test_a_watch_waits_for_a_server_that_is_away(
-    own_server: postgres.Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    own_server.make(name="indicia")
-    log, stopped = tmp_path / "app.log", threading.Event()
-    log.touch()
-    with opened(own_server.url("indicia")) as tenant:
-        add(tenant, 1)
-        value = tenant.indicators()[0].value
-        live = following.Following(tenant, tmp_path / "indexes", lambda: False)
-        one = Watch(live, [str(log)], tmp_path / "watch")
-        thread = threading.Thread(target=one.run, args=(stopped,))
-        thread.start()
-        try:
-            own_server.stop("immediate")
-            log.write_text(f"2024-03-12T08:53:07Z proxy: 192.0.2.5 GET http://{value}/a.js 200\n")
-            wait_until(20, lambda: "what was detected waits" in caplog.text)
-            own_server.start()
-            wait_until(20, lambda: "what was detected is in the store" in caplog.text)
-            assert tenant.counts().detections == 1
-            assert thread.is_alive()
-        finally:
-            stopped.set()
-            thread.join()
 
 
 def test_a_connection_that_is_cut_undoes_what_it_did(path: Path, tenant: TenantStore) -> None:
