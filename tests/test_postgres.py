@@ -233,11 +233,10 @@ def test_who_stands_still_gives_the_lock_back(
 
     with pytest.raises(StoreError, match="stood still too long"):
         stand()
-    beside = tenant._database
     monkeypatch.setattr(engine, "_STALLED", "100ms")
 
     def stand_beside() -> None:
-        with beside.beside(1) as connection:
+        with tenant._database.beside(1) as connection:
             time.sleep(0.5)
             connection.exec_driver_sql("SELECT 1")
 
