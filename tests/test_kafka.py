@@ -258,6 +258,15 @@ def test_lines_of_text_and_json_over_many_lines_are_events(broker: Broker, own: 
     assert {one.line for _, one in own.detections(limit=10)} >= {0, 2, 3}
 
 
+def test_of_a_topic_that_is_not_there_nobody_knows_how_far_it_is(broker: Broker) -> None:
+    with closing(Kafka(f"{broker.url}/absent", lambda: None, lambda *_: None)) as source:
+        asked = time.monotonic() + 2.5
+        while time.monotonic() < asked:
+            assert not list(source.pieces())
+            assert source.lag.behind is None
+            time.sleep(0.05)
+
+
 def test_how_far_a_group_is_behind_is_told(broker: Broker, own: TenantStore) -> None:
     topic = broker.topic(3)
     broker.put(topic, *map(event, range(50)))

@@ -50,6 +50,8 @@ class Lag:
 
     def _asked(self, client: Any, asking: Any) -> int:
         found = asking.list_topics(self._topic, timeout=SECONDS).topics[self._topic]
+        if found.error is not None:  # of a topic that is not there, or that we may not see, nothing is known
+            raise client.KafkaException(found.error)
         places = [client.TopicPartition(self._topic, number) for number in found.partitions]
         behind = 0
         for place in asking.committed(places, timeout=SECONDS) if places else ():
