@@ -136,10 +136,11 @@ def test_a_header_that_cannot_be_read_stops_nothing() -> None:
     told: list[str] = []
     letters = DeadLetters("dead", {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, told.append)
     letters.send(Dead(Odd(), "it holds NUL"))
-    assert (letters.waiting, told) == (1, [])
+    assert told == []
+    assert letters.waiting  # and what the client has to say of brokers
     letters._producer.purge()
     letters.wait(5)
-    assert (letters.waiting, letters.failed) == (0, 1)
+    assert letters.failed == len(told) == 1
 
 
 @pytest.mark.full
