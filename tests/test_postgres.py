@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,28 +163,6 @@ def test_a_query_that_takes_too_long(tenant: TenantStore) -> None:
         connection.exec_driver_sql("SELECT pg_sleep(10)")
     with tenant._database.querying(5) as connection:
         assert connection.exec_driver_sql("SELECT pg_sleep(0.1), 1").one()[1] == 1
-
-
-def test_who_reads_leaves_a_connection_to_who_writes(
-    tenant: TenantStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with ExitStack() as busy:
-        for _ in range(engine._MOST - 1):
-            busy.enter_context(tenant._database.reading())
-        monkeypatch.setattr(engine, "_PATIENCE", 0.1)
-        with pytest.raises(StoreError, match="too many requests"):
-            tenant.counts()
-        with tenant._writing() as scope:
-            assert scope.count(METADATA.tables["receipts"]) == 0
-
-
-def test_a_limit_of_the_server_is_named(path: Path) -> None:
-    with (
-        opened(f"{url(path)}&options=-c%20statement_timeout%3D300") as tenant,
-        pytest.raises(StoreError, match="see which `statement_timeout` its user has"),
-        tenant._database.writing() as connection,
-    ):
-        connection.exec_driver_sql("SELECT pg_sleep(5)")
 
 
 def test_without_its_driver_the_package_is_named() -> None:

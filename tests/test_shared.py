@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from indicia.errors import InputError, StoreError, TooManyRequests
 from indicia.live.courier import Courier
 from indicia.settings import Settings
 from indicia.store import Placed, Store, marks, places, rows, tables
+from indicia.store import postgres as server_of
 from indicia.web import app, problems, serve
 from indicia.web.crew import Crew, InStore
 from indicia.web.gate import issuer_of
@@ -376,3 +377,34 @@ def test_the_place_of_a_job_is_known_however_many_came_after_it(
         tenant.places.note("scans", Placed(f"{number}", "one", "a.csv", "kim", made_at), day)
     assert [one.key for one in tenant.places.every("scans", day)] == ["3", "2"]
     assert tenant.places.find("scans", "0", day) == Placed("0", "one", "a.csv", "kim", now)
+
+
+# Connections
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """The URL of an empty database of a server."""
+    server = postgres.server()
+    name = server.make()
+    yield server.url(name)
+    server.drop(name)
+
+
+def test_who_reads_leaves_a_connection_to_who_writes(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(address) as store, ExitStack() as busy:
+        for _ in range(server_of._MOST - 1):
+            busy.enter_context(store._database.reading())
+        monkeypatch.setattr(server_of, "_PATIENCE", 0.1)
+        with pytest.raises(StoreError, match="too many requests"):
+            store.tenants()
+        store.add_tenant("contoso")
+
+
+def test_a_limit_of_the_server_is_named(address: str) -> None:
+    with (
+        Store.open(f"{address}&options=-c%20statement_timeout%3D300") as store,
+        pytest.raises(StoreError, match="see which `statement_timeout` its user has"),
+        store._database.writing() as connection,
+    ):
+        connection.exec_driver_sql("SELECT pg_sleep(5)")
