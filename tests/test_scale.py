@@ -202,6 +202,16 @@ def test_without_spark_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     assert "pip install 'indicia[spark]'" in ran.err
 
 
+def test_what_is_wrong_with_a_file_of_options_is_said_without_its_words(cli: Shell) -> None:
+    command = ["spark", "stream", "--index", "i", "--kafka", "broker:9092", "--topic", "dns", "--ingest"]
+    command += ["--checkpoint", "state", "--options", "options"]
+    assert "options: cannot be read" in cli(*command, code=2).err
+    (cli.folder / "options").write_text("a = b\nkafka.sasl.jaas.config: a secret\n")
+    said = cli(*command, code=2).err
+    assert "options:2: is no KEY=VALUE" in said
+    assert "secret" not in said
+
+
 # Back into a store
 
 

@@ -80,7 +80,8 @@ def test_topics_become_alerts_through_a_kill(cli: Shell, started: Any, tmp_path:
         kafka.put(topic, *events[:30], b"no event", None)
         command = [sys.executable, "-m", "indicia", "spark", "stream", "--index", cli.folder / "feed.idx"]
         command += ["--kafka", f"127.0.0.1:{kafka.port}", "--topic", topic, "--ingest", "--checkpoint", state]
-        command += ["--option", "maxOffsetsPerTrigger=7", "--option", "kafka.client.id=lake"]
+        (cli.folder / "options").write_text("# of the connector\n\nkafka.client.id = lake\n")
+        command += ["--option", "maxOffsetsPerTrigger=7", "--options", cli.folder / "options"]
         command += ["--master", "local[2]", "--conf", f"spark.jars={jars}", *conf()]
 
         def kept() -> list[str]:

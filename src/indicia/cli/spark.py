@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -128,6 +129,12 @@ def retro(json_asked: bool, replace: bool, **given: Any) -> None:
     multiple=True,
     help="Of Kafka's connector.",
 )
+@click.option(
+    "--options",
+    "options_file",
+    metavar="FILE",
+    help="A file with a KEY=VALUE a line: for passwords, which everybody can read in arguments.",
+)
 @_form_options
 @click.option("--output", metavar="FOLDER", help="Where detections are written.")
 @click.option("--ingest", is_flag=True, help="Make alerts of each batch at once, instead of --output.")
@@ -184,7 +191,8 @@ def _coming(given: dict[str, Any]) -> Input | Topics:
         return Input([given["path"]], given["form"], given["schema"], given["name"], given["at_once"])
     if not given["topics"]:
         raise click.UsageError("--kafka reads the topics that --topic names")
-    options = dict(_setting(one, "--option") for one in given["options"])
+    options = _of_file(given["options_file"]) if given["options_file"] else {}
+    options |= dict(_setting(one, "--option") for one in given["options"])
     return Topics(given["kafka"], given["topics"], given["schema"], given["name"], options)
 
 
@@ -234,6 +242,25 @@ def _setting(given: str, option: str) -> tuple[str, str]:
     if not equals or not name:
         raise click.UsageError(f"{option} {given!r} is no KEY=VALUE")
     return name, value
+
+
+def _of_file(path: str) -> dict[str, str]:
+    """Settings by line; blank lines and those that begin with # say nothing."""
+    from indicia.errors import InputError
+
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", place=path) from None
+    found = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line and not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            if not equals or not name.strip():
+                # Not the line itself: it may be a password.
+                raise InputError("is no KEY=VALUE", place=f"{path}:{number}")
+            found[name.strip()] = value.strip()
+    return found
 
 
 @contextmanager
