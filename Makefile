@@ -49,7 +49,11 @@ test-slow: setup ## the long runs alone: the whole truth, kills by the hundred
 .PHONY: test-spark
 test-spark: $(VENV)/.ready-spark ## Spark's jobs, on Sail and on Spark 4 itself (Java 17); installs 450 MB
 	$(PYTEST) -m 'not slow' tests/test_scale.py $(ARGS)
-	$(PYTEST) -m slow tests/test_scale.py tests/test_spark.py tests/test_spark_connectors.py $(ARGS)
+	$(PYTEST) -m slow tests/test_scale.py tests/test_spark.py $(ARGS)
+
+.PHONY: test-connectors
+test-connectors: $(VENV)/.ready-spark ## Spark with topics of a real Kafka and tables of Delta, a minute; their jars come from Maven
+	$(PYTEST) -m slow tests/test_spark_connectors.py $(ARGS)
 
 .PHONY: soak
 soak: setup ## faults around the service: kills, full disk, clock steps, dead webhooks, a locked store: MINUTES=20 SEED=1

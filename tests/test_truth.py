@@ -16,7 +16,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "truth.md"
 
 @pytest.mark.full
 @pytest.mark.no_cover
-@pytest.mark.parametrize("name", ["drawn", pytest.param("small", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in ("drawn", "small")])
 def test_every_difference_has_its_rule(shared: Path, name: str) -> None:
     holds(name, RUNS[name](shared / "data"))
 
