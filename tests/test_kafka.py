@@ -359,7 +359,7 @@ def test_a_watch_waits_for_brokers_in_words_and_ends_at_once(
         asked = time.monotonic()
         watch.terminate()
         assert watch.wait(10) == 0
-        assert time.monotonic() - asked < 3
+        assert time.monotonic() - asked < 5  # of which the end of a process takes what the machine lets it
         assert "10 events, 10 new detections" in told()
         assert "Traceback" not in told()
     finally:

@@ -352,7 +352,8 @@ class Kafka:
             due = {}
         thread = threading.Thread(target=self._leave, args=(due,), daemon=True)
         thread.start()
-        thread.join(END_SECONDS)
+        # Brokers that are away cannot be told; they see by themselves that it is gone.
+        thread.join(1.0 if self._said.down else END_SECONDS)
 
     def _leave(self, due: Mapping[int, int]) -> None:
         if due:
