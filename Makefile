@@ -40,7 +40,7 @@ test: setup ## the suite with branch coverage, some 13 minutes
 
 .PHONY: test-fast
 test-fast: setup ## what takes long is left out, under 60 s
-	$(PYTEST) -m 'not slow and not full' -n $(JOBS) --dist worksteal $(ARGS)
+	$(PYTEST) -m 'not slow and not full' -n 2 --dist worksteal $(ARGS)
 
 .PHONY: test-slow
 test-slow: setup ## the long runs alone: the whole truth, kills by the hundred

@@ -66,6 +66,7 @@ def test_no_file_is_too_long() -> None:
     assert not long, f"more than {FILE_LINES} lines: {long}"
 
 
+@pytest.mark.full
 def test_no_function_is_too_long() -> None:
     long = {
         f"{where(path)}:{node.lineno} {node.name}": count
@@ -113,6 +114,7 @@ def test_every_error_leaf_states_code_and_status_and_is_drawn(leaf: type[errors.
     assert str(leaf.status) in drawn[0], f"{leaf.__name__} is drawn with another status than {leaf.status}"
 
 
+@pytest.mark.full
 def test_all_errors_live_in_one_tree() -> None:
     strange = [
         f"{where(path)}:{node.lineno} {node.name}"

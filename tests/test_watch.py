@@ -273,6 +273,7 @@ def test_syslog_of_every_framing(tmp_path: Path) -> None:
         assert tenant.counts().detections == 4
 
 
+@pytest.mark.full
 def test_standard_input_is_taken_line_by_line_and_a_signal_ends_it_cleanly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "indicia", "--home", str(tmp_path), "watch", "-"]
     with store_with_indicator(tmp_path) as tenant:

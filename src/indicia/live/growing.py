@@ -27,6 +27,8 @@ from indicia.telemetry.records import Form, form_of
 
 CHUNK = 4 * 1024 * 1024
 """Bytes that are read at once; a longer line is cut there."""
+TICK = 10_000_000
+"""Nanoseconds: a file is stamped with the time of the system's last tick, which may be so long ago."""
 HEAD = 1024
 """Bytes by which a file is known again."""
 GRACE = 1.0
@@ -87,7 +89,7 @@ class Growing:
     def begin(self) -> None:
         """Look at what is there now, so that a mark can be noted before anything is read."""
         if self._file is None and self._resumed and not self._open(self.path, self.mark):
-            self.mark = Mark(0, 0, 0, "", 0, time.time_ns())
+            self.mark = Mark(0, 0, 0, "", 0, _moment())
 
     def close(self) -> None:
         """Let go of the file; the mark stays."""
@@ -106,7 +108,7 @@ class Growing:
         if mark is None or not mark.inode:
             found = os.fstat(self._file.fileno())
             size = min(HEAD, found.st_size)
-            mark = Mark(found.st_ino, 0, 0, _digest(self._file, size), size, time.time_ns())
+            mark = Mark(found.st_ino, 0, 0, _digest(self._file, size), size, _moment())
         self.mark = mark
         return True
 
@@ -225,6 +227,11 @@ class Growing:
         if form in _HEADED:
             return form, head[: head.find(b"\n") + 1]
         return (form, b"") if form is Form.JSON else (Form.LINES, b"")
+
+
+def _moment() -> int:
+    """Now, in nanoseconds, and not after the time of a file that is written to next."""
+    return time.time_ns() - TICK
 
 
 def glob_of(name: str) -> str:
