@@ -32,7 +32,7 @@ from indicia.web import app, problems, serve
 from indicia.web.crew import Crew, InStore
 from indicia.web.gate import issuer_of
 from indicia.web.logs import SPARSE_SECONDS, Sparse
-from service import Client, Reply, add_access, local, wait_until
+from service import Client, Local, Reply, add_access, local, wait_until
 from stored import add, url
 from visiting import text_of, visiting
 
@@ -288,83 +288,77 @@ def test_the_same_fault_is_told_now_and_then() -> None:
     assert tell("away") == "away (1 times more since it was told)"
 
 
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[tuple[Local, Local]]:
+    """The services of two homes on one database of a server."""
+    server = postgres.server()
+    name = server.make()
+    homes = [tmp_path / "one", tmp_path / "other"]
+    for home in homes:
+        home.mkdir()
+    try:
+        with (
+            local(homes[0], database=server.url(name)) as one,
+            local(homes[1], database=server.url(name)) as two,
+        ):
+            yield one, two
+    finally:
+        server.drop(name)
+
+
 # Whose file it is
 
 
-def test_a_host_says_where_a_scan_is_that_it_does_not_have(tmp_path: Path) -> None:
-    server = postgres.server()
-    name = server.make()
-    homes = [tmp_path / "one", tmp_path / "other"]
-    for home in homes:
-        home.mkdir()
-    try:
-        with (
-            local(homes[0], database=server.url(name)) as one,
-            local(homes[1], database=server.url(name)) as two,
-        ):
-            tenant = one.store.tenant(one.store.add_tenant("contoso").uid)
-            stranger = two.store.tenant(two.store.add_tenant("fabrikam").uid)
-            kim, lee = visiting(one, tenant.uid), visiting(two, tenant.uid)
-            for kind, fields in (("scan", {}), ("upload", {"AlertDefinition": str(add(tenant).id)})):
-                sent = kim.post(
-                    f"/portal/{kind}", fields, files={"file": ("seen.csv", b"Value\na.example\n")}
-                )
-                path = sent.headers["location"]
-                assert kim.get(path).status == 200
-                reply = lee.get(path)
-                assert reply.status == 409
-                assert f"of seen.csv is on the host {socket.gethostname()}" in text_of(reply)
-                listed = text_of(lee.get(f"/portal/{kind}"))
-                assert "On other hosts" in listed
-                assert "seen.csv" in listed
-                assert "On other hosts" not in text_of(kim.get(f"/portal/{kind}"))
-                assert visiting(two, stranger.uid).get(path).status == 404
-                assert lee.get(f"{path[:-4]}0000").status == 404
-            scan = tenant.places.every("scans", timedelta(days=1))[0].key
-            wait_until(30, lambda: kim.post(f"/portal/scan/{scan}/delete", {}).status == 303)
-            assert lee.get(f"/portal/scan/{scan}").status == 404
-    finally:
-        server.drop(name)
+def test_a_host_says_where_a_scan_is_that_it_does_not_have(both: tuple[Local, Local]) -> None:
+    one, two = both
+    tenant = one.store.tenant(one.store.add_tenant("contoso").uid)
+    stranger = two.store.tenant(two.store.add_tenant("fabrikam").uid)
+    kim, lee = visiting(one, tenant.uid), visiting(two, tenant.uid)
+    for kind, fields in (("scan", {}), ("upload", {"AlertDefinition": str(add(tenant).id)})):
+        sent = kim.post(f"/portal/{kind}", fields, files={"file": ("seen.csv", b"Value\na.example\n")})
+        path = sent.headers["location"]
+        assert kim.get(path).status == 200
+        reply = lee.get(path)
+        assert reply.status == 409
+        assert f"of seen.csv is on the host {socket.gethostname()}" in text_of(reply)
+        listed = text_of(lee.get(f"/portal/{kind}"))
+        assert "On other hosts" in listed
+        assert "seen.csv" in listed
+        assert "On other hosts" not in text_of(kim.get(f"/portal/{kind}"))
+        assert visiting(two, stranger.uid).get(path).status == 404
+        assert lee.get(f"{path[:-4]}0000").status == 404
+    scan = tenant.places.every("scans", timedelta(days=1))[0].key
+    wait_until(30, lambda: kim.post(f"/portal/scan/{scan}/delete", {}).status == 303)
+    assert lee.get(f"/portal/scan/{scan}").status == 404
 
 
-def test_of_two_requests_with_one_key_on_two_hosts_one_counts(tmp_path: Path) -> None:
-    server = postgres.server()
-    name = server.make()
-    homes = [tmp_path / "one", tmp_path / "other"]
-    for home in homes:
-        home.mkdir()
-    try:
-        with (
-            local(homes[0], database=server.url(name)) as one,
-            local(homes[1], database=server.url(name)) as two,
-        ):
-            access = add_access(one.store, "contoso")
-            own = one.store.tenant(access.tenant_id)
-            add(own, 1)
-            token = one.token(access)
-            clients = [Client(host, token) for host in (one, two)]
-            body = json.dumps(
-                {
-                    "@timestamp": "2024-03-12T08:53:07Z",
-                    "host": {"name": "pc"},
-                    "event": {"id": "1"},
-                    "dns": {"question": {"name": own.indicators()[0].value}},
-                }
-            ).encode()
+def test_of_two_requests_with_one_key_on_two_hosts_one_counts(both: tuple[Local, Local]) -> None:
+    one, two = both
+    access = add_access(one.store, "contoso")
+    own = one.store.tenant(access.tenant_id)
+    add(own, 1)
+    token = one.token(access)
+    clients = [Client(host, token) for host in (one, two)]
+    body = json.dumps(
+        {
+            "@timestamp": "2024-03-12T08:53:07Z",
+            "host": {"name": "pc"},
+            "event": {"id": "1"},
+            "dns": {"question": {"name": own.indicators()[0].value}},
+        }
+    ).encode()
 
-            def send(number: int) -> Reply:
-                return clients[number % 2]("POST", "Events", body, {"Idempotency-Key": f"key-{number // 2}"})
+    def send(number: int) -> Reply:
+        return clients[number % 2]("POST", "Events", body, {"Idempotency-Key": f"key-{number // 2}"})
 
-            with ThreadPoolExecutor(4) as threads:
-                replies = list(threads.map(send, range(12)))
-            assert {reply.status for reply in replies} == {200}
-            for first, second in zip(replies[::2], replies[1::2], strict=True):
-                assert first.json() == second.json()
-            assert own.counts().detections == 1
-            # Of two at once the answer is that of the quicker one, which need not have found it new.
-            assert sum(reply.json()["newDetections"] for reply in replies[::2]) <= 1
-    finally:
-        server.drop(name)
+    with ThreadPoolExecutor(4) as threads:
+        replies = list(threads.map(send, range(12)))
+    assert {reply.status for reply in replies} == {200}
+    for first, second in zip(replies[::2], replies[1::2], strict=True):
+        assert first.json() == second.json()
+    assert own.counts().detections == 1
+    # Of two at once the answer is that of the quicker one, which need not have found it new.
+    assert sum(reply.json()["newDetections"] for reply in replies[::2]) <= 1
 
 
 def test_the_place_of_a_job_is_known_however_many_came_after_it(

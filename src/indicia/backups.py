@@ -30,6 +30,8 @@ from indicia.store import Store
 from indicia.store.copying import Content, Tell
 
 MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 1 << 20
+"""Bytes; one has some four thousand."""
 UNFINISHED = "unfinished"
 STORE = "indicia.db"
 LOCK = "copying.lock"
@@ -103,7 +105,11 @@ def restore(folder: Path, home: Path, url: str, tell: Tell) -> Manifest:
 def read(folder: Path) -> Manifest:
     """What a backup holds, once all of its files were read and are what they were; InputError."""
     try:
-        found = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        with (folder / MANIFEST).open("rb") as file:
+            content = file.read(MANIFEST_LIMIT + 1)
+        if len(content) > MANIFEST_LIMIT:
+            raise InputError("is larger than a manifest can be", place=str(folder / MANIFEST))
+        found = msgspec.json.decode(content, type=Manifest)
     except OSError:
         raise InputError("is no whole backup: it has no manifest.json", place=str(folder)) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
