@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "indicia.cli.admin:group",
         "Administrators of the portal: a link to become one, a lost password.",
     ),
+    "tenants": ("indicia.cli.tenants:group", "Tenants: list them, delete one."),
     "clients": ("indicia.cli.clients:group", "Applications that use the API, and their secrets."),
     "keys": ("indicia.cli.keys:group", "Keys that sign access tokens: list, rotate."),
     "store": ("indicia.cli.store:group", "The store as a whole: backups, moving it, its tables."),

@@ -13,7 +13,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,6 +47,13 @@ def opened(folder: Path, tenant: str) -> tuple[Position, Index] | None:
             return position, index
         index.close()
     return None
+
+
+def forget(folder: Path, tenants: Collection[str]) -> None:
+    """Remove the files of tenants that are not among these: they were deleted."""
+    for path in folder.glob("*"):
+        if path.name.partition(".")[0] not in tenants:
+            path.unlink(missing_ok=True)
 
 
 def _bases(folder: Path, tenant: str) -> list[tuple[Position, Path]]:

@@ -11,9 +11,9 @@ for, `allow` the allow-lists, `access` one application, `retention` says how lon
 `trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`, `queue`
 finds alerts, `catalogue` what is looked for, `many` changes much of it at once; `members` tells who may sign
 in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each its transaction; `directory`
-knows the tenants; `marks`, `places` and `turns` are what processes of several hosts share; `engine` the file
-or the server, its locks and its faults; `migrate` its version; `inspection` looks at it for `indicia doctor`
-and changes nothing.
+knows the tenants, `leaving` removes one; `marks`, `places` and `turns` are what processes of several hosts
+share; `engine` the file or the server, its locks and its faults; `migrate` its version; `inspection` looks at
+it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.catalogue import Catalogue, Chosen, Expiry, Figures, Found, Place

@@ -2,13 +2,13 @@
 
 The only queries without a tenant, because here the tenant is what is asked. Of the tables of tenants they
 read `applications`, `secrets`, `certificates` and `refresh_tokens`, by client id, of `purges` whose the first
-one is, and of `outputs` whose they are, and touch no other.
+one is, of `outputs` whose they are, and of `members` whether somebody is one, and touch no other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -115,6 +115,20 @@ def add_tenant(connection: Connection, name: str) -> Tenant:
         raise InvalidValue(words, target="name") from None
     (number,) = result.inserted_primary_key or (0,)
     return Tenant(id=int(number), uid=uid, name=name, created_at=created_at)
+
+
+def remove_tenant(connection: Connection, one: Tenant) -> None:
+    """Remove a tenant that has nothing any more."""
+    table = tables.tenants
+    connection.execute(delete(table).where(table.c.id == one.id))
+
+
+def remove_people(connection: Connection, ids: Iterable[int]) -> None:
+    """Remove those of the people who are members of no tenant."""
+    people, members = tables.people, tables.members
+    for number in ids:
+        entered = select(members.c.id).where(members.c.person_id == number).exists()
+        connection.execute(delete(people).where(people.c.id == number, ~entered))
 
 
 def purging(connection: Connection) -> int | None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from indicia.model import Quotas
-from indicia.store import copying, directory, migrate, purges
+from indicia.store import copying, directory, leaving, migrate, purges
 from indicia.store.engine import BUSY_SECONDS, Database, connect
 from indicia.store.marks import Marks
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
@@ -93,6 +93,16 @@ class Store:
         """A new tenant with a uid made here; InvalidValue where the name is taken or empty."""
         with self._database.writing() as connection:
             return directory.add_tenant(connection, name)
+
+    def remove_tenant(self, uid_or_name: str, tell: leaving.Tell = copying.nobody) -> None:
+        """Remove a tenant with everything that is its own, its audit log too; NotFound.
+
+        Many transactions, of which the first locks everybody out (`leaving`); what was broken off goes on
+        when it is called again.
+        """
+        with self._database.reading() as connection:
+            found = directory.tenant(connection, uid_or_name)
+        leaving.leave(self._database, found, tell)
 
     def tenant(self, uid_or_name: str) -> TenantStore:
         """The store as that tenant sees it; NotFound."""

@@ -127,7 +127,7 @@ class Gate:
     def _admit_outsider(self, issuer: ExternalIssuer, token: str) -> Caller:
         outsider = issuer.verify(token)
         try:
-            tenant = self._tenant(outsider.tenant)
+            tenant = self._store.tenant(outsider.tenant)  # each time: it may have been deleted
         except NotFound:
             LOG.error("config.toml maps %s to a tenant that is not there", issuer.trust.issuer)
             raise Unauthorized("the access token is mapped to a tenant that is not there") from None

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from indicia.auth import certificates
 from indicia.auth.certificates import Certificates, Shown
 from indicia.errors import InputError, StoreError, placed
-from indicia.live import courier
+from indicia.live import compiled, courier
 from indicia.live.imports import Imports
 from indicia.live.scans import Scans
 from indicia.model import Actor
@@ -157,7 +157,9 @@ def _retain(store: Store, settings: Settings, turn: Turn, stopped: threading.Eve
         wait = RETENTION_SECONDS
         _tidy(settings)
         try:
-            for tenant in store.tenants() if turn.take() else ():
+            tenants = store.tenants()
+            compiled.forget(settings.home / "indexes", [one.uid for one in tenants])
+            for tenant in tenants if turn.take() else ():
                 for _ in store.tenant(tenant.uid).acting(RETAINER).retention.run():
                     if stopped.wait(0.01):  # others write meanwhile
                         return
