@@ -196,6 +196,17 @@ def test_a_bad_row_is_told_and_costs_itself(shell: Shell) -> None:
     assert "2 rows cannot be used" in ran.err
 
 
+def test_a_list_with_definitions_of_its_own_is_said_to_lose_them(shell: Shell) -> None:
+    rows = "type,value,definition\nDomainName,{}.example,mine\nDomainName,{}.example,{}\nSha1,{},theirs\n"
+    (shell.folder / "own.csv").write_text(rows.format("a", "b", "mine", "1" * 40).replace(",theirs", ","))
+    assert "alert definition of its own" not in load(shell, "own.csv").err
+    (shell.folder / "other.csv").write_text(rows.format("c", "d", "theirs", "2" * 40))
+    told = load(shell, "other.csv").err
+    assert told.count("names an alert definition of its own, which is not made") == 1
+    assert "other.csv:3" in told
+    assert "AlertDefinitions(1)" in told
+
+
 def test_many_bad_rows_are_counted(shell: Shell) -> None:
     ran = load(shell, shell.write("a.csv", CSV + "Md5,xyz,,\n" * 30))
     assert len([line for line in ran.err.splitlines() if "'xyz' is not" in line]) == 20

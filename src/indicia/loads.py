@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 
 from indicia import feeds
 from indicia.errors import InvalidValue
-from indicia.feeds import FeedFault, make
+from indicia.feeds import FeedFault, FeedRow, make
 from indicia.model import AlertDefinition, Indicator
 
 if TYPE_CHECKING:
     from indicia.store import ImportState
+
+
+_FOREIGN = (
+    "names an alert definition of its own, which is not made: all rows become those of "
+    "AlertDefinitions({id}); of further rows this is not told"
+)
 
 
 def _nobody(_what: object) -> None:
@@ -73,6 +79,7 @@ def indicators(job: LoadJob, watch: LoadWatch, done: Loaded, start: int) -> Iter
     def breaks_off() -> None:
         done.broken = True
 
+    foreign = False
     found = feeds.read(job.path, job.format, watch.progress, broken=breaks_off, taken=watch.format)
     for row in found:
         done.rows += 1
@@ -87,10 +94,19 @@ def indicators(job: LoadJob, watch: LoadWatch, done: Loaded, start: int) -> Iter
         except InvalidValue as error:
             _fault(FeedFault(row.line, make.words(error)), watch, done)
             continue
+        if not foreign and _names_another(row, job.definition):
+            foreign = True
+            warnings = (*warnings, _FOREIGN.format(id=job.definition.id))
         for warning in (*warnings, *job.known(made)):
             done.warnings += 1
             watch.warning(FeedFault(row.line, warning))
         yield made
+
+
+def _names_another(row: FeedRow, owner: AlertDefinition) -> bool:
+    """Whether the row brings an alert definition that is not the one whose it becomes."""
+    uid, name = row.definition.get("definition_uid"), row.definition.get("definition")
+    return uid != owner.uid if uid else bool(name) and name != owner.name
 
 
 def _fault(fault: FeedFault, watch: LoadWatch, done: Loaded) -> None:
