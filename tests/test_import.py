@@ -87,7 +87,7 @@ def ended(process: subprocess.Popen[str]) -> Ended:
     """Wait for it; what it writes is small enough for the pipes."""
     peak = 0.0
     while process.poll() is None:
-        # Not what the kernel says at the end, which begins with what this process had when it started that one.
+        # The kernel's own figure at the end begins with what this process had when it started that one.
         peak = _peak_mib(process.pid) or peak
         time.sleep(0.02)
     assert process.stdout is not None
