@@ -98,12 +98,9 @@ bench: $(VENV)/.ready-bench ## the figures of docs/figures.md, measured on this 
 		[ -z "$$failed" ] || { echo "missed a goal or failed:$$failed"; exit 1; }
 
 .PHONY: dist
-dist: setup ## sdist and wheel into dist: CPython 3.11 and later on this architecture, by this machine's C library
+dist: setup ## sdist and wheels into dist: CPython 3.11 and later, x86_64 and aarch64, glibc from 2014 on and musl
 	rm -rf build dist
-	$(BIN)/python -m build --outdir build/dist .
-	mkdir -p dist && mv build/dist/*.tar.gz dist/
-	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/dist/*.whl
-	@ls -l dist
+	$(BIN)/python scripts/wheels.py dist
 
 .PHONY: clean
 clean: ## remove what can be made again: .venv, caches, the demo's home

@@ -1,10 +1,8 @@
-"""What is released: sdist and wheel hold what they must and nothing else, and run where no checkout is."""
+"""What is released: sdist and wheels hold what they must and nothing else, and run where no checkout is."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -13,7 +11,6 @@ import tarfile
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 from indicia import __version__
 from indicia.telemetry import schemas
+from releases import FOREIGN, KERNEL, OWN, Released, make, script
 from service import free_port
 
 pytestmark = pytest.mark.full
@@ -33,14 +31,6 @@ MADE = {"setup.cfg"}
 """By setuptools itself."""
 NOT_INSTALLED = {"match/_kernel.c", "store/migrations/script.py.mako"}
 """What nobody needs who only uses Indicia."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """What `make dist` makes, but for the tag of the wheel."""
-
-    sdist: Path
-    wheel: Path
 
 
 def package() -> set[str]:
@@ -54,16 +44,8 @@ def package() -> set[str]:
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """Made from a copy, so that nothing that an earlier build has left finds its way in."""
-    folder = tmp_path_factory.mktemp("released")
-    copy = folder / "checkout"
-    leave = shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__", ".*", "build", "dist")
-    shutil.copytree(ROOT, copy, ignore=leave)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr
-    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
-    return Released(sdist, wheel)
+    """The sdist, the wheel of this machine, and one that is foreign to it in machine and C library."""
+    return make(tmp_path_factory.mktemp("released"), OWN, FOREIGN)
 
 
 def test_the_sdist_holds_the_package_and_what_says_what_it_is(released: Released) -> None:
@@ -76,21 +58,43 @@ def test_the_sdist_holds_the_package_and_what_says_what_it_is(released: Released
     }
 
 
-def test_the_wheel_holds_the_package_and_its_kernel(released: Released) -> None:
-    assert released.wheel.name == f"indicia-{__version__}-cp311-abi3-linux_{os.uname().machine}.whl"
-    with zipfile.ZipFile(released.wheel) as opened:
+@pytest.mark.parametrize("tag", [OWN, FOREIGN])
+def test_a_wheel_holds_the_package_and_its_kernel(released: Released, tag: str) -> None:
+    wheel = released.wheel(tag)
+    assert wheel.name == f"indicia-{__version__}-cp311-abi3-{tag}.whl"
+    with zipfile.ZipFile(wheel) as opened:
         names = set(opened.namelist())
+        (about,) = (name for name in names if name.endswith("/WHEEL"))
+        assert f"Tag: cp311-abi3-{tag}\n" in opened.read(about).decode()
     own = {name.removeprefix("indicia/") for name in names if name.startswith("indicia/")}
     assert own == package() - NOT_INSTALLED | {"match/_kernel.abi3.so"}
-    about = {Path(name).name for name in names if not name.startswith("indicia/")}
-    assert about == {"LICENSE", "METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt"}
+    beside = {Path(name).name for name in names if not name.startswith("indicia/")}
+    assert beside == {"LICENSE", "METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt"}
 
 
 def test_the_wheel_runs_on_old_systems(released: Released) -> None:
-    """Of the C library nothing is asked for that came after 2014: the tag that `make dist` gives it."""
-    command = [sys.executable, "-m", "auditwheel", "show", str(released.wheel)]
+    """Of the C library nothing is asked for that came after 2014, as the tag says: another judges."""
+    command = [sys.executable, "-m", "auditwheel", "show", str(released.wheel(OWN))]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert f'"manylinux_2_17_{os.uname().machine}"' in ran.stdout.replace("\n", " "), ran.stdout + ran.stderr
+    assert f'"{OWN}"' in ran.stdout.replace("\n", " "), ran.stdout + ran.stderr
+
+
+def test_a_wheel_is_judged_by_what_its_kernel_is(released: Released, tmp_path: Path) -> None:
+    """What a compiler made for another machine, or did not make at all, does not stay."""
+    wheels = script()
+    targets = {target.tag: target for target in wheels.TARGETS}
+    assert wheels.checked(targets[FOREIGN], released.wheel(FOREIGN)) == "libc.so"
+    for given, kernel in ((FOREIGN, True), (OWN, False)):
+        name = f"indicia-{__version__}-cp311-abi3-{OWN}.whl"
+        false = tmp_path / name
+        with zipfile.ZipFile(released.wheel(given)) as opened, zipfile.ZipFile(false, "w") as made:
+            for one in opened.namelist():
+                if kernel or one != KERNEL:
+                    made.writestr(one, opened.read(one))
+        with pytest.raises(wheels.Unfit, match="is for EM_" if kernel else "has no"):
+            wheels.checked(targets[OWN], false)
+    assert wheels.numbers("GLIBC_2.2.5") < wheels.NEWEST < wheels.numbers("GLIBC_2.18")
+    assert wheels.numbers("GLIBC_ABI_DT_RELR") > wheels.NEWEST
 
 
 def needed(name: str, extras: frozenset[str] = frozenset()) -> Iterator[str]:
