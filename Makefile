@@ -102,9 +102,14 @@ dist: setup ## sdist and wheels into dist: CPython 3.11 and later, x86_64 and aa
 	rm -rf build dist
 	$(BIN)/python scripts/wheels.py dist
 
+.PHONY: test-wheels
+test-wheels: $(VENV)/.ready-wheels ## run the wheels of other machines and C libraries, under qemu-user: some 20 minutes
+	PYTHON=$(BIN)/python scripts/pythons.sh .pythons
+	$(PYTEST) -m slow tests/test_wheels.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove what can be made again: .venv, caches, the demo's home
-	rm -rf $(VENV) .demo .screenshots build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .pythons .screenshots build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.*
 	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -47,13 +47,14 @@ fi
 # command=package
 case $group in
     dev) needs="chromium=chromium faketime=faketime systemd-analyze=systemd java=default-jre-headless mvn=maven nginx=nginx haproxy=haproxy" ;;
+    wheels) needs="qemu-aarch64=qemu-user readelf=binutils make=make" ;;
     spark) needs="java=default-jre-headless mvn=maven" ;;
     *) needs= ;;
 esac
 for need in $needs; do
     if PATH="$PATH:/usr/sbin" command -v "${need%=*}" >/dev/null; then continue; fi
     package=${need#*=}
-    say "there is no ${need%=*}; tests that need it (a browser, the clock, units, Kafka, Spark, balancers) are skipped"
+    say "there is no ${need%=*}; tests that need it (a browser, the clock, units, Kafka, Spark, balancers, other machines) are skipped"
     line="apt-get update -qq && apt-get install -qq -y --no-install-recommends $package"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "$line"

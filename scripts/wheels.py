@@ -133,7 +133,7 @@ def headers(scratch: Path) -> Path:
     """Python's headers with the pyconfig.h of this very Python, where that of the target is not to be had.
 
     `Python.h` takes the pyconfig.h beside it, which on Debian is one for all machines and asks for that of
-    the target. Ours is right for all targets: what the limited API's headers take from it are the sizes of C's
+    the target. Ours is right for all targets: what the limited API's headers take from it are the sizes of
     types (SIZEOF_VOID_P, SIZEOF_SIZE_T, SIZEOF_LONG, SIZEOF_WCHAR_T …), and those are the same on all
     little-endian Linux of 64 bits, with glibc and with musl. `main` refuses others, and tests/test_wheels.py
     compares what the compiler sees with what it sees by the target's own.

@@ -10,6 +10,7 @@ candidates names the same lines as a large one.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import random
 import sys
 import time
@@ -34,6 +35,11 @@ _libc = ctypes.CDLL(None)
 _libc.malloc.restype = ctypes.c_void_p
 _libc.malloc.argtypes = [ctypes.c_size_t]
 _libc.free.argtypes = [ctypes.c_void_p]
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+SANITIZED = hasattr(_libc, "__asan_init")
 PAIRS = 2 * kernel.SLACK
 """The fewest that `scan` takes."""
 COUNTS = 1 << 24
@@ -70,15 +76,31 @@ PIECES = (
 
 
 class Exact:
-    """Blocks of the allocator that the sanitizer watches, so that one byte too far is seen."""
+    """Blocks that are watched, so that one byte too far is seen.
+
+    Where a sanitizer is, it watches its allocator. Where none is, as on a machine that is only played
+    (tests/test_wheels.py), a block ends where a page does, and the next one may not be touched.
+    """
 
     def __init__(self) -> None:
-        self._blocks: list[int] = []
+        self._blocks: list[tuple[int, int]] = []
 
     def room(self, size: int) -> memoryview:
-        place = _libc.malloc(size)
-        self._blocks.append(place)
+        place = self._malloc(size) if SANITIZED else self._guarded(size)
         return memoryview((ctypes.c_ubyte * size).from_address(place)).cast("B")
+
+    def _malloc(self, size: int) -> int:
+        place = int(_libc.malloc(size))
+        self._blocks.append((place, size))
+        return place
+
+    def _guarded(self, size: int) -> int:
+        before = (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        start = _libc.mmap(None, before + mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+        assert _libc.mprotect(start + before, mmap.PAGESIZE, 0) == 0
+        self._blocks.append((start, before + mmap.PAGESIZE))
+        return int(start + before - size)
 
     def zeros(self, size: int) -> memoryview:
         made = self.room(size)
@@ -92,8 +114,11 @@ class Exact:
         return made
 
     def free(self) -> None:
-        for place in self._blocks:
-            _libc.free(place)
+        for place, size in self._blocks:
+            if SANITIZED:
+                _libc.free(place)
+            else:
+                _libc.munmap(place, size)
         self._blocks.clear()
 
 
