@@ -5,8 +5,8 @@
 # some minutes, most of them for compiling; changes nothing outside FOLDER.
 #
 # With glibc it is Debian's own Python, unpacked. With musl there is none that packages bring: the same Python is
-# compiled from Debian's source, with the zlib and libffi it is to have (no OpenSSL, no SQLite), and runs on
-# Debian's musl. What another machine has runs under qemu-user.
+# compiled from Debian's source, with zlib, bzip2, xz and libffi (without OpenSSL and SQLite, so the service does
+# not run there), and runs on Debian's musl. What another machine has runs under qemu-user.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p "$1"
@@ -25,6 +25,7 @@ esac
 for need in apt-get=apt dpkg=dpkg "qemu-$there=qemu-user" readelf=binutils make=make; do
     command -v "${need%=*}" >/dev/null || { say "there is no ${need%=*}: apt-get install ${need#*=}"; exit 1; }
 done
+zig=$("$pip_python" -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name("zig"))')
 # To compile a Python for another machine takes one of the same version for this one.
 python=$(basename "$(readlink -f /usr/bin/python3)")
 [[ $python == python3.* ]] || { say "there is no /usr/bin/python3: apt-get install python3"; exit 1; }
@@ -68,7 +69,7 @@ compile_musl() {
     rm -rf "$work"
     mkdir -p "$work/packed" "$root/lib"
     apt "$here" update
-    (cd "$work/packed" && apt "$here" source --download-only --tar-only "$python" zlib libffi)
+    (cd "$work/packed" && apt "$here" source --download-only --tar-only "$python" zlib bzip2 xz-utils libffi)
     apt "$machine" update
     (cd "$work/packed" && apt "$machine" download musl && dpkg -x musl_*.deb "$work/musl")
     cp "$work/musl/lib/$host/libc.so" "$root/lib/ld-musl-$machine.so.1"
@@ -77,27 +78,48 @@ compile_musl() {
     cat >"$work/cc" <<END
 #!/bin/bash
 for given; do shift; case \$given in -[IL]/usr/*) ;; *) set -- "\$@" "\$given" ;; esac; done
-exec "$pip_python" -m ziglang cc -target $host -dynamic -Wno-date-time -fno-sanitize=undefined "\$@"
+exec "$zig" cc -target $host -dynamic -Wno-date-time -fno-sanitize=undefined "\$@"
 END
-    for tool in ar ranlib; do
-        printf '#!/bin/sh\nexec "%s" -m ziglang %s "$@"\n' "$pip_python" "$tool" >"$work/$tool"
-    done
+    for tool in ar ranlib; do printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$zig" "$tool" >"$work/$tool"; done
     chmod +x "$work"/{cc,ar,ranlib}
-    export CC=$work/cc AR=$work/ar RANLIB=$work/ranlib READELF=/usr/bin/readelf
+    export CC=$work/cc AR=$work/ar RANLIB=$work/ranlib READELF=/usr/bin/readelf CFLAGS='-O1 -fPIC'
     export PKG_CONFIG_PATH=$work/made/lib/pkgconfig
-    (cd "$work"/zlib-* && CFLAGS='-O1 -fPIC' ./configure --static --prefix="$work/made" && make -s libz.a &&
-        mkdir -p "$work"/made/{include,lib} && cp zlib.h zconf.h "$work/made/include" && cp libz.a "$work/made/lib") >>"$work/log" 2>&1
-    (cd "$work"/libffi-* && ./configure --host="$host" --disable-shared --with-pic --disable-docs \
-        --disable-multi-os-directory --prefix="$work/made" CFLAGS=-O1 && make -s && make -s install) >>"$work/log" 2>&1
+    mkdir -p "$work"/made/{include,lib}
+    exec >>"$work/log" 2>&1
+    cd "$work"/zlib-*
+    ./configure --static
+    make -s libz.a
+    cp zlib.h zconf.h "$work/made/include"
+    cp libz.a "$work/made/lib"
+    cd "$work"/bzip2-*
+    make -s CC="$CC" AR="$AR" RANLIB="$RANLIB" CFLAGS="$CFLAGS" libbz2.a
+    cp bzlib.h "$work/made/include"
+    cp libbz2.a "$work/made/lib"
+    local static=(--host="$host" --disable-shared --with-pic --prefix="$work/made")
+    cd "$work"/xz-*
+    ./configure "${static[@]}" --disable-{xz,xzdec,lzmadec,lzmainfo,lzma-links,scripts,doc,nls}
+    make -s install
+    cd "$work"/libffi-*
+    ./configure "${static[@]}" --disable-{docs,multi-os-directory,exec-static-tramp}
+    make -s install
     cd "$work"/[Pp]ython-3*
     # It takes the machine that compiles for the one that will run; and what Debian's musl lacks, Zig's has.
     sed -i 's/case "\$build_os" in/case "$host_os" in/' configure
-    (./configure --host="$host" --build="$here-linux-gnu" --with-build-python="/usr/bin/$python" --prefix=/usr \
-        --without-ensurepip --disable-test-modules --with-system-ffi OPT='-O1 -DNDEBUG' \
+    CFLAGS='' ./configure --host="$host" --build="$here-linux-gnu" --with-build-python="/usr/bin/$python" \
+        --prefix=/usr --without-ensurepip --disable-test-modules --with-system-ffi OPT='-O1 -DNDEBUG' \
         CPPFLAGS="-I$work/made/include" LDFLAGS="-L$work/made/lib" \
         ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_buggy_getaddrinfo=no ac_cv_header_stropts_h=no \
-        ac_cv_func_preadv2=no ac_cv_func_pwritev2=no &&
-        make -s -j2 && make -s install DESTDIR="$root") >>"$work/log" 2>&1
+        ac_cv_func_preadv2=no ac_cv_func_pwritev2=no
+    make -s -j2 python sharedmods
+    # What `make install` lays down, without compiling the library's Python three times.
+    local library=$root/usr/lib/$python
+    mkdir -p "$root/usr/bin" "$library/lib-dynload"
+    cp python "$root/usr/bin/$python"
+    cp -r Lib/. "$library"
+    rm -rf "$library"/{test,idlelib,lib2to3,tkinter}
+    cp build/lib.*/*.so "$library/lib-dynload"
+    cp build/lib.*/_sysconfigdata*.py "$library"
+    for tool in zlib bz2 lzma _ctypes; do ls "$library/lib-dynload" | grep -E "^_?${tool#_}\."; done
 }
 
 # TAG LIBC MACHINE
@@ -111,7 +133,8 @@ made() {
             unpack_glibc "$3" "$root"
         else
             say "compiling $python for musl on $3 (minutes); $folder/.work-$3/log"
-            (compile_musl "$3" "$root") || { say "that failed"; exit 1; }
+            # Not `compile_musl || …`, in which bash would go on after a failure.
+            (trap '[ $? = 0 ] || say "that failed"' EXIT && compile_musl "$3" "$root")
             rm -rf "$folder/.work-$3"
         fi
         local run='"$here/root/usr/bin/'$python'"'

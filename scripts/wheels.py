@@ -97,27 +97,26 @@ def main() -> int:
 
 
 def made_sdist(folder: Path) -> Path:
-    """The sdist of this checkout, alone with what it is made from: `build` leaves nothing else behind."""
-    with TemporaryDirectory() as scratch:
-        run([sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", scratch, str(ROOT)])
-        (made,) = Path(scratch).iterdir()
-        return Path(shutil.move(made, folder / made.name))
+    """The sdist of this checkout."""
+    return built("--sdist", ROOT, folder)
 
 
 def made_wheel(target: Target, sdist: Path, folder: Path) -> Path:
-    """The wheel for `target`, made from the sdist as pip makes one."""
+    """The wheel for `target`, made from the sdist alone."""
     with TemporaryDirectory() as scratch:
         said = Path(scratch) / "setup.cfg"
-        said.write_text(
-            f"[bdist_wheel]\nplat_name = {target.tag}\n[build_ext]\ninclude_dirs = {headers(Path(scratch))}\n"
-        )
-        wheels = Path(scratch) / "wheels"
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
-        run(
-            [*pip, "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(wheels), str(sdist)],
-            compilers(target) | {"DIST_EXTRA_CONFIG": str(said)},
-        )
-        (made,) = wheels.iterdir()
+        include = headers(Path(scratch))
+        said.write_text(f"[bdist_wheel]\nplat_name = {target.tag}\n[build_ext]\ninclude_dirs = {include}\n")
+        shutil.unpack_archive(sdist, scratch)
+        source = Path(scratch) / sdist.name.removesuffix(".tar.gz")
+        return built("--wheel", source, folder, compilers(target) | {"DIST_EXTRA_CONFIG": str(said)})
+
+
+def built(what: str, source: Path, folder: Path, more: dict[str, str] | None = None) -> Path:
+    """What `build` makes of `source`, in `folder`."""
+    with TemporaryDirectory() as scratch:
+        run([sys.executable, "-m", "build", what, "--no-isolation", "--outdir", scratch, str(source)], more)
+        (made,) = Path(scratch).iterdir()
         return Path(shutil.move(made, folder / made.name))
 
 

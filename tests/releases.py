@@ -50,6 +50,6 @@ def make(folder: Path, *tags: str) -> Released:
     leave = shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__", ".*", "build", "dist")
     shutil.copytree(ROOT, copy, ignore=leave)
     command = [sys.executable, str(copy / "scripts" / "wheels.py"), str(dist), *tags]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr
     return Released(dist)

@@ -23,7 +23,7 @@ import pytest
 from fuzz.build import KERNEL
 from releases import FOREIGN, OWN, ROOT, Released, make, script
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PYTHONS = ROOT / ".pythons"
 GLIBC = FOREIGN.replace("musllinux_1_2", "manylinux_2_17")
 """The foreign machine with the C library of this one."""
@@ -127,7 +127,6 @@ def test_a_scan_prints_what_it_prints_here(place: Place) -> None:
     assert "83b2cc26b671cdf648180ba2ba7fb158" in there.stdout  # the event of docs/DESIGN.md
 
 
-@pytest.mark.timeout(1800)
 def test_the_engine_passes_its_tests(place: Place) -> None:
     tests = [f"tests/test_{name}.py" for name in ("engine", "cases", "hiding", "borders")]
     options = ["-q", "--noconftest", "-p", "no:cacheprovider", "-m", "not full and not slow"]
@@ -137,7 +136,6 @@ def test_the_engine_passes_its_tests(place: Place) -> None:
     assert " skipped" not in ran.stdout
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("tag", [GLIBC, FOREIGN])
 def test_its_path_gives_what_the_path_without_simd_gives(
     tag: str, released: Released, tmp_path: Path
