@@ -74,10 +74,11 @@ compile_musl() {
     (cd "$work/packed" && apt "$machine" download musl && dpkg -x musl_*.deb "$work/musl")
     cp "$work/musl/lib/$host/libc.so" "$root/lib/ld-musl-$machine.so.1"
     for file in "$work"/packed/*.orig.tar.*; do tar -xf "$file" -C "$work"; done
-    # Python's setup.py looks into this machine's folders as well.
+    # Python's setup.py looks into this machine's folders as well. Whether -static works, which libtool asks,
+    # would take Zig minutes to say: it compiles all of musl.
     cat >"$work/cc" <<END
 #!/bin/bash
-for given; do shift; case \$given in -[IL]/usr/*) ;; *) set -- "\$@" "\$given" ;; esac; done
+for given; do shift; case \$given in -[IL]/usr/* | -static) ;; *) set -- "\$@" "\$given" ;; esac; done
 exec "$zig" cc -target $host -dynamic -Wno-date-time -fno-sanitize=undefined "\$@"
 END
     for tool in ar ranlib; do printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$zig" "$tool" >"$work/$tool"; done
