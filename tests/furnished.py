@@ -21,7 +21,9 @@ from indicia.auth import secrets
 from indicia.detect import detect
 from indicia.feeds import read
 from indicia.feeds.make import OwnList
+from indicia.live import runner
 from indicia.live.imports import Asked, Import, Imports
+from indicia.live.jobs import J, Jobs
 from indicia.live.scans import Scan, Scans
 from indicia.match import ReferenceMatcher
 from indicia.messages import Output
@@ -34,7 +36,7 @@ from indicia.model import (
     Quotas,
     Suppression,
 )
-from indicia.store import Arrived, TenantStore, rows
+from indicia.store import Arrived, Store, TenantStore, rows
 from stored import path_of, url
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -119,32 +121,35 @@ def upload(tenant: TenantStore) -> Import:
         quotas=Quotas(),
     )
     found = uploads(tenant)
-    begun = found.begin(tenant.uid, asked, io.BytesIO(lines), 2**20)
-    end = time.monotonic() + 60
-    while not (now := found.one(tenant.uid, begun.id)).state.phase.is_over and time.monotonic() < end:
-        time.sleep(0.05)
-    return now
+    begun = found.begin(asked, io.BytesIO(lines), 2**20)
+    return ended(found, begun.id)
 
 
 def scan(tenant: TenantStore) -> Scan:
     """A scan of one of the examples, which has ended."""
     found = scans(tenant)
     with (EXAMPLES / "telemetry" / "zeek" / "dns.log").open("rb") as file:
-        begun = found.begin(tenant.uid, "dns.log", file, BY, 2**20, record=False)
-    end = time.monotonic() + 60
-    while not (now := found.one(tenant.uid, begun.id)).state.phase.is_over and time.monotonic() < end:
-        time.sleep(0.05)
+        begun = found.begin("dns.log", file, BY, 2**20, record=False)
+    return ended(found, begun.id)
+
+
+def ended(jobs: Jobs[J], key: str) -> J:
+    """A job that has ended, for which a service need not run."""
+    home, address, end = _home(jobs.tenant), _url(jobs.tenant), time.monotonic() + 60
+    with Store.open(address) as store, runner.running(store, address, home):
+        while not (now := jobs.one(key)).state.phase.is_over and time.monotonic() < end:
+            time.sleep(0.05)
     return now
 
 
 def scans(tenant: TenantStore) -> Scans:
     """Those of the home in which the tenant's store is."""
-    return Scans(_home(tenant), _url(tenant), 1000)
+    return Scans(_home(tenant), tenant)
 
 
 def uploads(tenant: TenantStore) -> Imports:
     """Those of the same home."""
-    return Imports(_home(tenant), _url(tenant))
+    return Imports(_home(tenant), tenant)
 
 
 def _home(tenant: TenantStore) -> Path:

@@ -45,13 +45,13 @@ def _allow_list(tenant: TenantStore) -> int:
 
 PARAMETERS: dict[str, Callable[[TenantStore], Any]] = {
     "/portal/alerts/{id:int}": lambda tenant: tenant.alerts()[0].number,
-    "/portal/scan/{id}": lambda tenant: scans(tenant).every(tenant.uid)[0].id,
+    "/portal/scan/{id}": lambda tenant: scans(tenant).every()[0].id,
     "/portal/definitions/{id:int}": _definition,
     "/portal/definitions/{id:int}/edit": _definition,
     "/portal/indicators/{id:int}": _indicator,
     "/portal/indicators/{id:int}/edit": _indicator,
     "/portal/indicators/{id:int}/reach": _indicator,
-    "/portal/upload/{id}": lambda tenant: uploads(tenant).every(tenant.uid)[0].id,
+    "/portal/upload/{id}": lambda tenant: uploads(tenant).every()[0].id,
     "/portal/settings/threat-intel/{client_id}": _application,
     "/portal/settings/applications/{client_id}": _application,
     "/portal/settings/allow-lists/{id:int}": _allow_list,

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.types import Message, Receive
 
 from indicia.auth import roles, secrets
+from indicia.live import runner
 from indicia.model import Quotas
 from indicia.settings import Settings
 from indicia.store import Store
@@ -246,7 +247,7 @@ def local(home: Path, quotas: Quotas | None = None, **changes: Any) -> Iterator[
         application = app.create(settings, store)
         service = Local(application, store, settings)
         try:
-            with service.runner:
+            with service.runner, runner.running(store, settings.database_url, home):
                 yield service
         finally:
             app.close(application)

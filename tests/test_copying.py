@@ -96,7 +96,7 @@ def test_a_copy_is_what_was_copied(
         assert add(theirs, 1).id == add(mine, 1).id
 
 
-EMPTY = {"marks", "jobs", "purges", "retention", "certificates", "imports", "refresh_tokens"}
+EMPTY = {"marks", "purges", "retention", "certificates", "imports", "refresh_tokens"}
 """Tables of which nothing is copied here."""
 
 

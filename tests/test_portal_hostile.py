@@ -53,7 +53,7 @@ def attacked(service: Local, tenant: TenantStore) -> int:
     now = datetime.now(UTC)
     tenant.overview.note_sources([Arrived(HOSTILE, 1, 1, 1, now, now)])
     log = dns(query="evil.example", machine=HOSTILE, CommandLine=LARGE[:60_000]).encode()
-    scans(tenant).begin(tenant.tenant.uid, f"{HOSTILE}.log", io.BytesIO(log), BY, 2**20, record=False)
+    scans(tenant).begin(f"{HOSTILE}.log", io.BytesIO(log), BY, 2**20, record=False)
     return alert.number
 
 

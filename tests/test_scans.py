@@ -7,11 +7,11 @@ import gzip
 import io
 import json
 import os
-import signal
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,13 +19,12 @@ import pytest
 
 from indicia import road, telemetry
 from indicia.errors import InputError, NotFound, TooLarge, TooManyRequests
-from indicia.live import jobs
-from indicia.live.jobs import Phase, write
-from indicia.live.scans import Asked, Scan, Scans, State
+from indicia.live import jobs, runner
+from indicia.live.scans import FOUND, Scan, Scans
 from indicia.match import engine
 from indicia.model import Detection
-from indicia.store import Store, TenantStore
-from stored import add, url
+from indicia.store import Phase, Store, TenantStore, rows
+from stored import add, raw, url
 
 pytestmark = pytest.mark.full
 
@@ -44,42 +43,63 @@ def dns(query: str, number: int = 0, host: str = "192.0.2.1") -> bytes:
 
 @dataclass
 class Bench:
-    """A store with two tenants, and the scans of its home."""
+    """A store with two tenants, and the scans of the first one."""
 
+    home: Path
     store: Store
     mine: TenantStore
     theirs: TenantStore
-    scans: Scans
+
+    @property
+    def scans(self) -> Scans:
+        return Scans(self.home, self.mine)
 
     def scan(self, content: bytes, name: str = "dns.log", *, record: bool = False) -> Scan:
         """A scan that has ended."""
-        made = self.scans.begin(self.mine.uid, name, io.BytesIO(content), "alex", LIMIT, record=record)
+        made = self.scans.begin(name, io.BytesIO(content), "alex", LIMIT, record=record)
         return self.ended(made)
 
     def ended(self, scan: Scan, seconds: float = 60) -> Scan:
         end = time.monotonic() + seconds
         while True:
-            found = self.scans.one(self.mine.uid, scan.id)
+            found = self.scans.one(scan.id)
             if found.state.phase.is_over:
                 return found
             assert time.monotonic() < end, found.state
             time.sleep(0.05)
 
-    def gone(self, scan: Scan) -> None:
-        """Wait until its process has ended."""
-        end = time.monotonic() + 20
-        while jobs.is_held(scan.folder / "lock") and time.monotonic() < end:
+    def begun(self, content: bytes, seconds: float = 30) -> Scan:
+        """A scan that runs."""
+        made = self.scans.begin("x", io.BytesIO(content), "x", LIMIT, record=False)
+        end = time.monotonic() + seconds
+        while (now := self.scans.one(made.id)).state.phase is Phase.WAITING and time.monotonic() < end:
             time.sleep(0.02)
+        return now
+
+
+@contextmanager
+def benched(home: Path) -> Iterator[Bench]:
+    """With somebody who has its jobs worked on."""
+    address = url(home / "indicia.db")
+    with Store.open(address) as store:
+        mine, theirs = (store.tenant(store.add_tenant(name).uid) for name in ("mine", "theirs"))
+        for tenant in (mine, theirs):
+            add(tenant, 3)
+        with runner.running(store, address, home):
+            yield Bench(home, store, mine, theirs)
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    path = tmp_path / "indicia.db"
-    with Store.open(url(path)) as store:
-        mine, theirs = (store.tenant(store.add_tenant(name).uid) for name in ("mine", "theirs"))
-        for tenant in (mine, theirs):
-            add(tenant, 3)
-        yield Bench(store, mine, theirs, Scans(tmp_path, url(path), 1000))
+    with benched(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def either(tmp_path: Path, database: str) -> Iterator[Bench]:
+    """As `bench`, on both databases."""
+    with benched(tmp_path) as found:
+        yield found
 
 
 def by_the_road(tenant: TenantStore, path: Path) -> list[Detection]:
@@ -101,27 +121,27 @@ LOG = b"".join(
 )
 
 
-def test_a_scan_finds_what_the_road_finds(bench: Bench, tmp_path: Path) -> None:
+def test_a_scan_finds_what_the_road_finds(either: Bench, tmp_path: Path) -> None:
     plain = tmp_path / "dns.log"
     plain.write_bytes(LOG)
-    wanted = by_the_road(bench.mine, plain)
-    done = bench.scan(LOG)
+    wanted = by_the_road(either.mine, plain)
+    done = either.scan(LOG)
     assert (done.state.phase, done.state.fault) == (Phase.DONE, "")
     found, end = done.found(0, 1000)
     assert [one.id for one in found] == [one.id for one in wanted]
     assert {one.alert_id for one in found if one.raises} == {one.id for one in done.state.alerts}
-    assert end == (done.folder / "found.ndjson").stat().st_size
+    assert end == sum(map(len, done.read(FOUND)))
     state = done.state
     assert (state.read, state.total, state.events) == (len(LOG), len(LOG), 31)
     assert (state.malformed, [fault.line for fault in state.faults]) == (1, [31])
     assert state.raising + state.silent == state.listed == len(wanted)
     assert sum(one.detections for one in state.alerts) == state.raising
     assert (found[0].source, found[0].machine) == ("dns.log", wanted[0].machine)
-    assert bench.mine.counts().detections == 0, "it was not to be recorded"
+    assert either.mine.counts().detections == 0, "it was not to be recorded"
 
 
-def test_what_is_found_is_told_page_by_page(bench: Bench) -> None:
-    done = bench.scan(LOG)
+def test_what_is_found_is_told_page_by_page(either: Bench) -> None:
+    done = either.scan(LOG)
     place, ids = 0, []
     while page := done.found(place, 4)[0]:
         ids += [one.id for one in page]
@@ -132,18 +152,18 @@ def test_what_is_found_is_told_page_by_page(bench: Bench) -> None:
     assert done.found(10**9, 5) == ([], 10**9)
 
 
-def test_what_is_found_can_be_recorded_at_once_or_later(bench: Bench) -> None:
-    later = bench.scan(LOG)
-    bench.scans.record(later, bench.mine.uid, "sam")
-    recorded = bench.ended(later)
+def test_what_is_found_can_be_recorded_at_once_or_later(either: Bench) -> None:
+    later = either.scan(LOG)
+    either.scans.record(later, "sam")
+    recorded = either.ended(later)
     assert (recorded.asked.by, recorded.asked.record) == ("sam", True)
-    assert recorded.state.recorded == later.state.listed == bench.mine.counts().detections
+    assert recorded.state.recorded == later.state.listed == either.mine.counts().detections
     assert recorded.state.opened == len(later.state.alerts)
-    alerts = {alert.id: alert for alert in bench.mine.alerts()}
+    alerts = {alert.id: alert for alert in either.mine.alerts()}
     assert {one.id: one.number for one in recorded.state.alerts} == {
         one.id: one.number for one in alerts.values()
     }
-    at_once = bench.scan(LOG, record=True)
+    at_once = either.scan(LOG, record=True)
     assert at_once.state.recorded == at_once.state.opened == 0, "it was there already"
     assert {one.id for one in at_once.state.alerts} == set(alerts)
 
@@ -165,16 +185,14 @@ def test_compressed_files_are_scanned_too(bench: Bench, form: str) -> None:
 
 def test_a_scan_is_its_tenants_alone(bench: Bench) -> None:
     done = bench.scan(LOG)
-    assert [scan.id for scan in bench.scans.every(bench.mine.uid)] == [done.id]
-    assert bench.scans.every(bench.theirs.uid) == []
+    assert [scan.id for scan in bench.scans.every()] == [done.id]
+    theirs_of = Scans(bench.home, bench.theirs)
+    assert theirs_of.every() == []
     with pytest.raises(NotFound):
-        bench.scans.one(bench.theirs.uid, done.id)
+        theirs_of.one(done.id)
     ours = {one.id for one in done.found(0, 1000)[0]}
-    other = bench.scans.begin(bench.theirs.uid, "dns.log", io.BytesIO(LOG), "x", LIMIT, record=False)
-    end = time.monotonic() + 60
-    while not bench.scans.one(bench.theirs.uid, other.id).state.phase.is_over and time.monotonic() < end:
-        time.sleep(0.05)
-    theirs = {one.id for one in bench.scans.one(bench.theirs.uid, other.id).found(0, 1000)[0]}
+    other = Bench(bench.home, bench.store, bench.theirs, bench.mine).scan(LOG)
+    theirs = {one.id for one in other.found(0, 1000)[0]}
     assert theirs
     assert not ours & theirs
 
@@ -182,12 +200,12 @@ def test_a_scan_is_its_tenants_alone(bench: Bench) -> None:
 @pytest.mark.parametrize("number", ["", "..", "../x", "0" * 15, "0" * 16, "G" * 16, "/etc"])
 def test_there_is_no_such_scan(bench: Bench, number: str) -> None:
     with pytest.raises(NotFound):
-        bench.scans.one(bench.mine.uid, number)
+        bench.scans.one(number)
 
 
 def held(bench: Bench) -> list[io.BufferedWriter]:
     """Every place where a scan could run, taken."""
-    folder = bench.scans._folder
+    folder = bench.home / Scans.kind
     folder.mkdir(parents=True, exist_ok=True)
     files = [(folder / f"place-{number}").open("ab") for number in range(2)]
     for file in files:
@@ -201,13 +219,13 @@ def test_scans_wait_for_their_turn_and_can_be_cancelled(
     monkeypatch.setattr(Scans, "unfinished", 2)
     places = held(bench)
     waiting = [
-        bench.scans.begin(bench.mine.uid, "dns.log", io.BytesIO(LOG), "x", LIMIT, record=False)
+        bench.scans.begin("dns.log", io.BytesIO(LOG), "x", LIMIT, record=False)
         for _ in range(Scans.unfinished)
     ]
     with pytest.raises(TooManyRequests):
         bench.scan(LOG)
     time.sleep(1)
-    states = {one.state.phase for one in bench.scans.every(bench.mine.uid)}
+    states = {one.state.phase for one in bench.scans.every()}
     assert states == {Phase.WAITING}
     for one in waiting[1:]:
         bench.scans.cancel(one)
@@ -223,60 +241,26 @@ def many(size: int) -> bytes:
     return line * (size // len(line))
 
 
-def test_a_scan_that_runs_can_be_cancelled(bench: Bench) -> None:
-    begun = bench.scans.begin(bench.mine.uid, "x", io.BytesIO(many(15 * 2**20)), "x", LIMIT, record=False)
-    end = time.monotonic() + 30
-    while bench.scans.one(bench.mine.uid, begun.id).state.phase is Phase.WAITING and time.monotonic() < end:
-        time.sleep(0.02)
-    bench.scans.cancel(begun)
-    assert bench.ended(begun, 20).state.phase is Phase.CANCELLED
-
-
-def test_a_scan_whose_process_went_away_has_stopped(bench: Bench) -> None:
-    places = held(bench)
-    begun = bench.scans.begin(bench.mine.uid, "x", io.BytesIO(LOG), "x", LIMIT, record=False)
-    end = time.monotonic() + 20
-    while not (numbers := children(begun.folder)) and time.monotonic() < end:
-        time.sleep(0.05)
-    for number in numbers:
-        os.kill(number, signal.SIGKILL)
-    stopped = bench.ended(begun)
-    assert stopped.state.phase is Phase.STOPPED
-    for file in places:
-        file.close()
-    bench.scans.tidy()
-    assert not (stopped.folder / "upload").exists()
-    with pytest.raises(InputError, match="is gone"):
-        bench.scans.record(stopped, bench.mine.uid, "x")
-
-
-def children(folder: Path) -> list[int]:
-    """The processes of a scan."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = place.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if str(folder).encode() in words:
-            found.append(int(place.parent.name))
-    return found
+def test_a_scan_that_runs_can_be_cancelled(either: Bench) -> None:
+    begun = either.begun(many(15 * 2**20))
+    either.scans.cancel(begun)
+    assert either.ended(begun, 20).state.phase is Phase.CANCELLED
 
 
 def test_what_is_too_old_or_too_much_goes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scans, "most", 2)
-    first, second, third = (bench.scan(LOG) for _ in range(3))
-    bench.gone(third)
-    assert {scan.id for scan in bench.scans.every(bench.mine.uid)} == {second.id, third.id}
+    _, second, third = (bench.scan(LOG) for _ in range(3))
+    assert {scan.id for scan in bench.scans.every()} == {second.id, third.id}
     long_ago = datetime.now(UTC) - Scans.kept - timedelta(minutes=1)
-    old = jobs.asked_of(second.folder, Asked)
-    write(second.folder / "asked.json", replace(old, made_at=long_ago))
-    bench.scans.tidy()
-    assert [scan.id for scan in bench.scans.every(bench.mine.uid)] == [third.id]
-    assert not first.folder.exists()
-    assert not second.folder.exists()
+    with raw(bench.home / "indicia.db") as execute:
+        execute("UPDATE jobs SET made_at = ? WHERE key = ?", rows.micros(long_ago), second.id)
+    runner.tidy(bench.store, bench.home)
+    assert [scan.id for scan in bench.scans.every()] == [third.id]
+    folder = bench.scans.contents.folder
+    assert [path.name for path in folder.iterdir()] == [third.id]
     bench.scans.delete(third)
-    assert bench.scans.every(bench.mine.uid) == []
+    assert bench.scans.every() == []
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -288,9 +272,10 @@ def test_what_cannot_be_taken_leaves_nothing(
     bench: Bench, content: bytes, name: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        bench.scans.begin(bench.mine.uid, name, io.BytesIO(content), "x", 1000, record=False)
-    assert bench.scans.every(bench.mine.uid) == []
-    assert list((bench.scans._folder / bench.mine.uid).iterdir()) == []
+        bench.scans.begin(name, io.BytesIO(content), "x", 1000, record=False)
+    assert bench.scans.every() == []
+    folder = bench.scans.contents.folder
+    assert not folder.exists() or list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -333,7 +318,7 @@ def test_files_of_attackers_do_no_harm(bench: Bench) -> None:
     assert {one.source.rpartition(">")[2] for one in found} >= {"field of 1 MB", "markup", "lone surrogates"}
     for one in found:
         assert max(map(len, (one.machine, one.value, *(piece.matched for piece in one.evidence)))) <= 301
-    assert (done.folder / "state.json").stat().st_size < 200_000
+    assert len(done.kept.state) < 200_000
     assert "\x1b" not in done.asked.name
 
 
@@ -342,12 +327,3 @@ def test_half_a_file_is_told(bench: Bench) -> None:
     assert done.state.phase is Phase.DONE
     assert done.state.damaged + done.state.unreadable == 1
     assert "damaged gzip data" in " ".join(fault.reason for fault in done.state.faults)
-
-
-def test_a_state_that_cannot_be_read_is_no_scan(bench: Bench) -> None:
-    done = bench.scan(LOG)
-    bench.gone(done)
-    (done.folder / "state.json").write_text("{")
-    assert bench.scans.every(bench.mine.uid) == []
-    write(done.folder / "state.json", State())
-    assert bench.scans.one(bench.mine.uid, done.id).state.phase is Phase.STOPPED

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
+import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from indicia.auth.tokens import Credential, Grant
 from indicia.errors import InputError, StoreError, TooManyRequests
 from indicia.live.courier import Courier
 from indicia.settings import Settings
-from indicia.store import Placed, Store, marks, places, rows, tables
+from indicia.store import Store, marks, rows, tables
 from indicia.store import postgres as server_of
 from indicia.web import app, problems, serve
 from indicia.web.crew import Crew, InStore
@@ -34,7 +33,8 @@ from indicia.web.gate import issuer_of
 from indicia.web.logs import SPARSE_SECONDS, Sparse
 from service import Client, Local, Reply, add_access, local, wait_until
 from stored import add, url
-from visiting import text_of, visiting
+from test_scans import dns
+from visiting import Visiting, text_of, visiting
 
 pytestmark = pytest.mark.full
 
@@ -306,30 +306,47 @@ def both(tmp_path: Path) -> Iterator[tuple[Local, Local]]:
         server.drop(name)
 
 
-# Whose file it is
+# Files that people bring
 
 
-def test_a_host_says_where_a_scan_is_that_it_does_not_have(both: tuple[Local, Local]) -> None:
+def test_a_file_that_one_host_took_is_every_host_s(both: tuple[Local, Local]) -> None:
     one, two = both
     tenant = one.store.tenant(one.store.add_tenant("contoso").uid)
-    stranger = two.store.tenant(two.store.add_tenant("fabrikam").uid)
+    owner = add(tenant, 3)
     kim, lee = visiting(one, tenant.uid), visiting(two, tenant.uid)
-    for kind, fields in (("scan", {}), ("upload", {"AlertDefinition": str(add(tenant).id)})):
-        sent = kim.post(f"/portal/{kind}", fields, files={"file": ("seen.csv", b"Value\na.example\n")})
-        path = sent.headers["location"]
-        assert kim.get(path).status == 200
-        reply = lee.get(path)
-        assert reply.status == 409
-        assert f"of seen.csv is on the host {socket.gethostname()}" in text_of(reply)
-        listed = text_of(lee.get(f"/portal/{kind}"))
-        assert "On other hosts" in listed
-        assert "seen.csv" in listed
-        assert "On other hosts" not in text_of(kim.get(f"/portal/{kind}"))
-        assert visiting(two, stranger.uid).get(path).status == 404
-        assert lee.get(f"{path[:-4]}0000").status == 404
-    scan = tenant.places.every("scans", timedelta(days=1))[0].key
-    wait_until(30, lambda: kim.post(f"/portal/scan/{scan}/delete", {}).status == 303)
-    assert lee.get(f"/portal/scan/{scan}").status == 404
+    stranger = visiting(two, two.store.add_tenant("fabrikam").uid)
+
+    def ended(path: str, which: Visiting) -> str:
+        def over() -> bool:
+            page = which.get(path).body
+            return b'"every 1s"' not in page and b'"load delay' not in page
+
+        wait_until(30, over)
+        return text_of(which.get(path))
+
+    log = b"".join(dns(f"host-{number % 3}.example", number) for number in range(60))
+    path = kim.post("/portal/scan", {}, files={"file": ("seen.log", log)}).headers["location"]
+    assert lee.get(path).status == 200
+    assert stranger.get(path).status == 404
+    pages = [ended(path, which).rpartition("How far it is")[2] for which in (kim, lee)]
+    assert pages[0][-5000:] == pages[1][-5000:]
+    assert "seen.log Done" in text_of(lee.get("/portal/scan"))
+    assert "host-2.example" in text_of(lee.get(path))
+    (after,) = re.findall(rf'href="({path}\?at=\d+)#detections"', lee.get(path).body.decode())
+    assert "host-2.example" in text_of(lee.get(after))
+    assert lee.post(f"{path}/record").status == 303
+    assert "Recorded: 60 new detections" in ended(path, kim)
+    assert tenant.counts().detections == 60
+    assert lee.post(f"{path}/delete").status == 303
+    assert kim.get(path).status == 404
+    fields = {"AlertDefinition": str(owner.id)}
+    content = b"type,value\nDomainName,new.example\nSha1,none\n"
+    path = lee.post("/portal/upload", fields, files={"file": ("seen.csv", content)}).headers["location"]
+    assert "1 indicator is added, 1 refused" in ended(path, kim)
+    assert b"3,refused," in kim.get(f"{path}/report").body
+    assert kim.get(f"{path}/report").body == lee.get(f"{path}/report").body
+    homes = (one.settings.home, two.settings.home)
+    wait_until(10, lambda: not [path for home in homes for path in home.glob("*/*/*/*/*")])
 
 
 def test_of_two_requests_with_one_key_on_two_hosts_one_counts(both: tuple[Local, Local]) -> None:
@@ -359,19 +376,6 @@ def test_of_two_requests_with_one_key_on_two_hosts_one_counts(both: tuple[Local,
     assert own.counts().detections == 1
     # Of two at once the answer is that of the quicker one, which need not have found it new.
     assert sum(reply.json()["newDetections"] for reply in replies[::2]) <= 1
-
-
-def test_the_place_of_a_job_is_known_however_many_came_after_it(
-    pair: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(places, "MOST", 2)
-    tenant, day = pair[0].tenant(pair[0].add_tenant("contoso").uid), timedelta(days=1)
-    now = datetime.now(UTC)
-    for number in range(4):
-        made_at = now + timedelta(seconds=number)
-        tenant.places.note("scans", Placed(f"{number}", "one", "a.csv", "kim", made_at), day)
-    assert [one.key for one in tenant.places.every("scans", day)] == ["3", "2"]
-    assert tenant.places.find("scans", "0", day) == Placed("0", "one", "a.csv", "kim", now)
 
 
 # Connections

@@ -46,15 +46,16 @@ from indicia.store import (
 from indicia.store.access import Access
 from indicia.store.allow import AllowLists
 from indicia.store.catalogue import Catalogue, Chosen
+from indicia.store.jobs import UPLOAD, Jobs, NewJob, Phase, Piece
 from indicia.store.many import DELETES, Many
 from indicia.store.members import Members
-from indicia.store.places import Placed, Places
 from indicia.store.queue import AlertFilter, Queue, Sort
 from indicia.store.retention import Retention
 from indicia.store.trail import Trail, Wanted
 from stored import add, copy, definition, detection, engine_of, everything, indicator, sound, url
 
 LATER = timedelta(days=1)
+MANY = {"unfinished": 9, "most": 9}
 AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 PARTS = (
@@ -66,7 +67,7 @@ PARTS = (
     ("members", Members),
     ("outbox", Outbox),
     ("overview", Overview),
-    ("places", Places),
+    ("jobs", Jobs),
     ("retention", Retention),
     ("trail", Trail),
 )
@@ -99,6 +100,7 @@ class Two:
     message: Message
     list_id: int
     entry_id: int
+    job_id: int
     person_uid: str
     link_id: int
 
@@ -122,9 +124,14 @@ def came(name: str) -> Arrived:
     return Arrived(name, 5, 1, 2, datetime.now(UTC), None)
 
 
-def placed(key: str, of: str = "x") -> Placed:
-    """A note of where a job is."""
-    return Placed(key, of, of, of, datetime.now(UTC))
+def coming(key: str, of: str = "x") -> NewJob:
+    """A job whose file is on the way."""
+    return NewJob(key, of, of, of, of, datetime.now(UTC))
+
+
+def key_of(tenant: TenantStore) -> str:
+    """Of the job that a tenant has for itself."""
+    return tenant.uid[:32]
 
 
 def furnish(tenant: TenantStore) -> tuple[Any, ...]:
@@ -152,10 +159,13 @@ def furnish(tenant: TenantStore) -> tuple[Any, ...]:
     (entry,) = tenant.allow_lists.entries(tenant.uid)
     listed = (entry.list_id, entry.id)
     tenant.overview.note_sources([came("dns"), came(tenant.uid)])
-    for key in ("job", tenant.uid[:32]):
-        tenant.places.note("scans", placed(key, tenant.uid), LATER)
+    for key in ("job", key_of(tenant)):
+        tenant.jobs.add("scans", coming(key, tenant.uid), 60, **MANY)
+        last = {"phase": Phase.WAITING, "asked": tenant.uid, "state": tenant.uid}
+        assert tenant.jobs.put("scans", key, tenant.uid, 60, last, [Piece(UPLOAD, 0, tenant.uid.encode())])
     ids = client, secret.id, kept.id, silent.id, output.id
-    return owner.id, found, alert, *ids, waiting, *listed
+    job = tenant.jobs.find("scans", key_of(tenant))
+    return owner.id, found, alert, *ids, waiting, *listed, job and job.number
 
 
 @pytest.fixture(scope="module")
@@ -293,8 +303,20 @@ ATTACKS: dict[str, Callable[[Two], object]] = {
     "queue.detection": lambda two: two.mine.queue.detection(two.alert, two.met.number),
     "queue.event": lambda two: two.mine.queue.event(two.met),
     "queue.change": lambda two: two.mine.queue.change({two.alert.number: None}, RESOLVED, "x").changed,
-    "places.find": lambda two: two.mine.places.find("scans", two.theirs.uid[:32], LATER),
-    "places.forget": lambda two: two.mine.places.forget("scans", two.theirs.uid[:32]),
+    "jobs.find": lambda two: two.mine.jobs.find("scans", key_of(two.theirs)),
+    "jobs.put": lambda two: two.mine.jobs.put("scans", key_of(two.theirs), two.theirs.uid, 60),
+    "jobs.stands": lambda two: two.mine.jobs.stands("scans", key_of(two.theirs), two.theirs.uid),
+    "jobs.give_back": lambda two: two.mine.jobs.give_back(
+        "scans", key_of(two.theirs), two.theirs.uid, counted=True
+    ),
+    "jobs.begin_again": lambda two: two.mine.jobs.begin_again(
+        "scans", key_of(two.theirs), "", "", datetime.now(UTC), 9
+    ),
+    "jobs.cancel": lambda two: two.mine.jobs.cancel("scans", key_of(two.theirs), ""),
+    "jobs.delete": lambda two: two.mine.jobs.delete("scans", key_of(two.theirs)),
+    "jobs.read": lambda two: two.mine.jobs.read(two.job_id, UPLOAD, 0),
+    "jobs.holds": lambda two: two.mine.jobs.holds(two.job_id, UPLOAD),
+    "jobs.drop_upload": lambda two: two.mine.jobs.drop_upload(two.job_id),
     "outbox.waiting": lambda two: two.mine.outbox.waiting(two.output_id, 10),
     "outbox.settle": lambda two: two.mine.outbox.settle(two.output_id, said(two), AHEAD),
     "outbox.replay": lambda two: two.mine.outbox.replay("one", "x", message_id=two.message.id),
@@ -391,8 +413,11 @@ OWN: dict[str, Callable[[Two], object]] = {
     "overview.suppressions": lambda two: two.mine.overview.suppressions(LONG_AGO),
     "overview.sources": lambda two: two.mine.overview.sources(),
     "overview.note_sources": lambda two: two.mine.overview.note_sources([came("dns")]),
-    "places.every": lambda two: two.mine.places.every("scans", LATER),
-    "places.note": lambda two: two.mine.places.note("scans", placed("job"), LATER),
+    "jobs.every": lambda two: two.mine.jobs.every("scans"),
+    "jobs.leases": lambda two: two.mine.jobs.leases("scans"),
+    "jobs.add": lambda two: two.mine.jobs.add("scans", coming("other"), 60, **MANY),
+    "jobs.take": lambda two: two.mine.jobs.take("scans", "lease", "host", 60),
+    "jobs.tidy": lambda two: two.mine.jobs.tidy("scans", AHEAD),
     "retention.limits": lambda two: two.mine.retention.limits(),
     "retention.change": lambda two: two.mine.retention.change(What.ALERTS, Limit(50), "x"),
     "retention.change_all": lambda two: two.mine.retention.change_all({What.ALERTS: Limit(60)}, "x"),

@@ -11,7 +11,6 @@
     │   ├── GrantRefused          the token endpoint says no                     400 or 401
     │   └── KeysUnavailable       the keys of an external issuer cannot be had   503
     ├── NotFound                  no such entity in this tenant                  404
-    ├── Elsewhere                 it is on another host of this service          409
     ├── MethodNotAllowed          the resource has no such operation             405
     ├── PreconditionFailed        If-Match or If-None-Match does not hold        412
     ├── TooSlow                   a body that comes too slowly                   408
@@ -166,13 +165,6 @@ class NotFound(IndiciaError):
 
     code = "NotFound"
     status = 404
-
-
-class Elsewhere(IndiciaError):
-    """It is on another host of this service, which the message names."""
-
-    code = "Elsewhere"
-    status = 409
 
 
 class MethodNotAllowed(IndiciaError):

@@ -1,6 +1,6 @@
 """The process of one import of `live.imports`: by the same road as `indicia indicators import`.
 
-One works at a time in a home, the others wait: the store takes one writer.
+One that was broken off goes on where it was, on whichever host.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,13 +16,11 @@ from typing import Any, TextIO
 from indicia import allow, feeds, road
 from indicia.feeds import FeedFault, make
 from indicia.feeds.csv import escape
-from indicia.live.imports import Asked, State, Told
-from indicia.live.jobs import asked_of
-from indicia.live.work import Order, Work, attend
+from indicia.live.imports import REPORT, Asked, Imports, State, Told
+from indicia.live.work import Desk, Work, attend
 from indicia.model import Actor, DetectionFunction, Through
-from indicia.store import Store, TenantStore
+from indicia.store import Phase
 
-RUNNING = 1
 SECONDS = 4 * 3600
 """Of one import, without its waiting."""
 FIRST = 50
@@ -43,23 +39,29 @@ class Importer(Work[Asked, State]):
     seconds = SECONDS
     too_long = f"it took longer than {SECONDS // 3600} hours; what is stored stays, begin it again to go on"
 
-    def __init__(self, folder: Path, asked: Asked, tenant: TenantStore) -> None:
-        super().__init__(folder, asked, State())
-        self._tenant = tenant
+    def __init__(self, desk: Desk[Asked, State], _home: Path, _url: str) -> None:
+        super().__init__(desk, State())
+        self._tenant = desk.tenant
+        self._tenant.quotas = desk.asked.quotas
         self._done = road.Loaded()
 
     def work(self) -> None:
-        """Import; the file goes when it is in."""
-        with (self._folder / "report.csv").open("w", encoding="utf-8", newline="", errors="replace") as file:
+        """Import."""
+        with (self._desk.folder / REPORT).open("w", encoding="utf-8", newline="", errors="replace") as file:
             self._load(file)
-        (self._folder / "upload").unlink(missing_ok=True)
+
+    def end(self, phase: Phase, fault: str = "") -> None:
+        """The last word; the file goes when it is in."""
+        super().end(phase, fault)
+        if phase is Phase.DONE:
+            self._desk.drop_upload()
 
     def figures(self) -> dict[str, Any]:
         """What is counted."""
         return {name: getattr(self._done, name) for name in _FIGURES}
 
     def _load(self, file: TextIO) -> None:
-        asked, path = self._asked, str(self._folder / "upload")
+        asked, path = self._asked, str(self._desk.upload())
         report = csv.writer(file, lineterminator="\r\n")
         report.writerow(("line", "what", "reason"))
         choice = make.Choice(
@@ -105,12 +107,5 @@ def _key(asked: Asked, digest: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-@contextmanager
-def _importer(order: Order) -> Iterator[Importer]:
-    asked = asked_of(order.folder, Asked)
-    with Store.open(order.url, create=False, quotas=asked.quotas) as store:
-        yield Importer(order.folder, asked, store.tenant(order.tenant))
-
-
 if __name__ == "__main__":
-    sys.exit(attend(sys.argv[1:], RUNNING, _importer))
+    sys.exit(attend(sys.argv[1:], Imports, Importer))

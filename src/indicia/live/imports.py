@@ -1,8 +1,6 @@
 """Files of indicators that people upload: what is asked of an import, and what is told of it; `live.jobs` has
 the rest.
 
-    HOME/imports/<tenant>/<import>/report.csv      what could not be used, and what is to be known
-
 The process (`live.importer`) goes the road of `indicia indicators import`. What is stored stays stored,
 whatever ends it; an import that is begun again goes on where it was, and a file that is uploaded twice adds
 nothing. Its file is gone when it is in.
@@ -12,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import BinaryIO
 
 from indicia.live import jobs
 from indicia.live.jobs import Job, Jobs
 from indicia.model import Quotas
+
+REPORT = "report.csv"
+"""The rows that could not be used, or of which something is to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +69,14 @@ class State(jobs.State):
 class Import(Job[Asked, State]):
     """An import of a tenant."""
 
-    @property
-    def report(self) -> Path:
-        """The rows that could not be used or are to be known, as CSV; it need not be there."""
-        return self.folder / "report.csv"
-
 
 class Imports(Jobs[Import]):
-    """The imports of a home."""
+    """The imports of a tenant."""
 
-    word, place, process = "import", "imports", "indicia.live.importer"
-    results = ("report.csv",)
-    kept, most, unfinished = timedelta(days=7), 50, 3
-    goes_on = True
+    word, kind, process = "import", "imports", "indicia.live.importer"
+    running, kept, most, unfinished = 1, timedelta(days=7), 50, 3
     made, asked, state = Import, Asked, State
 
-    def begin(self, tenant: str, asked: Asked, content: BinaryIO, limit: int) -> Import:
+    def begin(self, asked: Asked, content: BinaryIO, limit: int) -> Import:
         """Keep a file and import it; its size is found here. TooLarge, TooManyRequests, InputError."""
-        return self.keep(
-            tenant, content, limit, lambda size: replace(asked, name=jobs.named(asked.name), size=size)
-        )
+        return self.keep(content, limit, lambda size: replace(asked, name=jobs.named(asked.name), size=size))

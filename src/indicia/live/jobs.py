@@ -1,68 +1,42 @@
-"""Work on files that people bring: a folder for each, a process for each, and what came of it.
+"""Work on files that people bring: a row of the store for each, a process for each, and what came of it.
 
-    HOME/<kind>/<tenant>/<job>/asked.json      what was asked, and by whom
-                               upload          the file itself
-                               state.json      how far it is, as it goes
-                               lock            held while its process lives
-                               cancel          is there when somebody has had enough
-
-Everything is in files, so every worker of a service can tell of every job, and what a job costs it costs its
-own process (`live.work`), which has bounds for memory and time, and ends with the service. Jobs that nobody
-works on any more, because the service or the machine went away, are known by their lock. `live.scans` and
-`live.imports` are the two kinds.
+A job is in the store (`store.jobs`), so every process of every host can tell of it, cancel and delete it; its
+files are where `live.contents` says. Some host takes it (`live.runner`) and has a process work on it
+(`live.work`), which has bounds for memory and time, and ends with its service; then another one takes it, or
+the same one later. After ATTEMPTS it has failed: a file that kills its process does not go round for ever.
+`live.scans` and `live.imports` are the two kinds.
 """
 
 from __future__ import annotations
 
-import fcntl
-import logging
 import re
 import secrets
 import shutil
-import subprocess
-import sys
-import threading
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, BinaryIO, ClassVar, Generic, TypeVar
+from typing import Any, BinaryIO, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from indicia.errors import InputError, NotFound, TooLarge, TooManyRequests
+from indicia.errors import InputError, NotFound, StoreError, TooLarge, TooManyRequests
+from indicia.live import contents
+from indicia.live.contents import PIECE
+from indicia.store import UPLOAD, KeptJob, NewJob, Phase, TenantStore
 
-LOG = logging.getLogger("indicia.live")
-FREE = 512 * 1024 * 1024
-"""Bytes that an upload leaves free on the disk."""
 NAME_LIMIT = 200
-PATIENCE = 10.0
-"""Seconds that a process may take to end after its last word."""
-_STEP = 1 << 20
+LEASE = 20.0
+"""Seconds for which a job is held; who lives renews it in good time, see RENEWAL."""
+RENEWAL = 4.0
+"""Seconds between two renewals: a writer of a file may wait 15 s for its turn."""
+ATTEMPTS = 3
+"""How often one is taken before it has failed."""
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\!]+")
-
-
-class Phase(StrEnum):
-    """Where a job is."""
-
-    WAITING = "Waiting"
-    """For others to end."""
-    RUNNING = "Running"
-    DONE = "Done"
-    CANCELLED = "Cancelled"
-    FAILED = "Failed"
-    """`State.fault` says why."""
-    STOPPED = "Stopped"
-    """Its process went away: the service was stopped, or the machine, or it had no memory left."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more comes of it."""
-        return self not in (Phase.WAITING, Phase.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +57,7 @@ class State:
 
     phase: Phase = Phase.WAITING
     fault: str = ""
+    """Why it has failed."""
     began_at: datetime | None = None
     ended_at: datetime | None = None
     read: int = 0
@@ -98,235 +73,199 @@ class Job(Generic[A, S]):
     """A job of a tenant."""
 
     id: str
-    folder: Path
     asked: A
     state: S
+    kept: KeptJob
+    contents: contents.Contents
+
+    def read(self, name: str, begin: int = 0) -> Iterator[bytes]:
+        """A result from a byte on, as far as it is there."""
+        return self.contents.read(self.kept, name, begin)
 
 
 J = TypeVar("J", bound=Job[Any, Any])
 
 
 class Jobs(Generic[J]):
-    """The jobs of one kind in a home; any number of processes may have one."""
+    """A tenant's jobs of one kind; any number of processes may have one."""
 
     word: ClassVar[str]
     """What one is called."""
-    place: ClassVar[str]
-    """The folder of the home."""
+    kind: ClassVar[str]
+    """What they are called: in the store, and as a folder of the home."""
     process: ClassVar[str]
     """The module that works on one."""
-    results: ClassVar[tuple[str, ...]]
-    """Files of a job that are made anew when it begins again."""
+    running: ClassVar[int]
+    """How many work at once on a host, the others wait."""
     kept: ClassVar[timedelta]
-    """How long what came of one can be looked at, and its file lies on the disk."""
+    """How long what came of one can be looked at, and its file is kept."""
     most: ClassVar[int]
     """Jobs of a tenant that are kept; the oldest that has ended goes first."""
     unfinished: ClassVar[int]
     """Jobs of a tenant that run or wait."""
-    goes_on: ClassVar[bool]
-    """Whether one that was stopped can go on, so that its file is still wanted."""
     made: type[J]
     asked: type[Asked]
     state: type[State]
 
-    def __init__(self, home: Path, url: str) -> None:
-        self._home = home
-        self._url = url
-        self._folder = home / self.place
+    def __init__(self, home: Path, tenant: TenantStore) -> None:
+        self.tenant = tenant
+        self.contents = contents.of(home, self.kind, tenant)
+        self._rows = tenant.jobs
 
-    def keep(self, tenant: str, content: BinaryIO, limit: int, asked: Callable[[int], Asked]) -> J:
-        """Keep a file and begin to work on it; `asked` is given its size.
+    def keep(self, content: BinaryIO, limit: int, asked: Callable[[int], Asked]) -> J:
+        """Keep a file and have it worked on; `asked` is given its size.
 
         TooLarge beyond `limit` bytes, TooManyRequests, InputError for an empty file or no room.
         """
-        folder, file = self._place(tenant)
+        key, lease, now = secrets.token_hex(8), token(), asked(0)
+        new = NewJob(key, lease, socket.gethostname(), now.name, now.by, now.made_at)
+        gone = self._rows.add(self.kind, new, LEASE, unfinished=self.unfinished, most=self.most)
+        if gone is None:
+            raise self._too_many()
+        for old in gone:
+            self._forget(old)
         try:
-            with file:
-                size = self._copy(content, file, limit)
-            return self.start(self.made(folder.name, folder, asked(size), self.state()), tenant)
+            size = self._bring(key, lease, content, limit)
+            last = {"phase": Phase.WAITING, "asked": encoded(asked(size)), "state": encoded(self.state())}
+            self._held(self._rows.put(self.kind, key, lease, LEASE, last))
         except BaseException:  # whatever it was, half a file is no use
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(StoreError):  # who went away has no lease in a while
+                self._rows.delete(self.kind, key)
+            self._forget(key)
             raise
+        return self.one(key)
 
-    def again(self, one: J, tenant: str, **changes: object) -> None:
-        """Begin it once more, asked for with these changes. InputError while it runs, or without its file."""
-        if not one.state.phase.is_over:
-            raise InputError(f"this {self.word} still runs; wait until it has ended, or cancel it")
-        if not (one.folder / "upload").exists():
+    def again(self, one: J, **changes: object) -> None:
+        """Begin it once more, asked for with these changes.
+
+        InputError while it runs, or without its file, TooManyRequests.
+        """
+        if not self.contents.has(one.kept, UPLOAD):
             raise InputError(f"the file of this {self.word} is gone; send it again")
-        asked = replace(one.asked, made_at=datetime.now(UTC), **changes)
-        self.start(replace(one, asked=asked, state=self.state()), tenant)
+        now = datetime.now(UTC)
+        asked, state = encoded(replace(one.asked, made_at=now, **changes)), encoded(self.state())
+        began = self._rows.begin_again(self.kind, one.id, asked, state, now, self.unfinished)
+        if began is None:
+            raise self._too_many()
+        if not began:
+            raise InputError(f"this {self.word} still runs; wait until it has ended, or cancel it")
 
-    def every(self, tenant: str) -> list[J]:
-        """Those of a tenant, newest first."""
-        found = [one for folder in self._folders(tenant) if (one := self._read(folder)) is not None]
-        return sorted(found, key=lambda one: (one.asked.made_at, one.id), reverse=True)
+    def every(self) -> list[J]:
+        """All of them, newest first."""
+        return [self.of_row(row) for row in self._rows.every(self.kind)]
 
-    def one(self, tenant: str, number: str) -> J:
-        """One of a tenant; NotFound."""
-        found = self._read(self._folder / tenant / number) if _ID.fullmatch(number) else None
+    def one(self, key: str) -> J:
+        """One of them; NotFound."""
+        found = self._rows.find(self.kind, key) if _ID.fullmatch(key) else None
         if found is None:
             days = self.kept.days
             raise NotFound(
                 f"there is no such {self.word}; what came of one is kept for {days} day{'s' * (days != 1)}"
             )
-        return found
+        return self.of_row(found)
 
     def cancel(self, one: J) -> None:
         """Have it end soon; what it has stored stays stored."""
-        (one.folder / "cancel").touch(mode=0o600)
+        ended = replace(one.state, phase=Phase.CANCELLED, ended_at=datetime.now(UTC))
+        self._rows.cancel(self.kind, one.id, encoded(ended))
 
     def delete(self, one: J) -> None:
         """Forget what came of it, and its file; one that runs ends."""
-        self.cancel(one)
-        shutil.rmtree(one.folder, ignore_errors=True)
+        self._rows.delete(self.kind, one.id)
+        self._forget(one.id)
 
     def tidy(self) -> None:
-        """Delete what is too old, and the files of those that cannot go on."""
-        for tenant in self._folder.iterdir() if self._folder.is_dir() else ():
-            for folder in self._folders(tenant.name):
-                with suppress(FileNotFoundError):  # somebody deletes it at this moment
-                    self._tidy(folder)
+        """Delete what is too old, and what somebody left in the home who was killed."""
+        self._rows.tidy(self.kind, datetime.now(UTC) - self.kept)
+        folder = self.contents.folder
+        folders = [path for path in folder.iterdir() if _ID.fullmatch(path.name)] if folder.is_dir() else []
+        tables = [table for path in folders for table in path.iterdir()] if self._rows.shared else []
+        # Read last: what is made from now on is not looked at.
+        leases = self._rows.leases(self.kind)
+        left = [path for path in folders if path.name not in leases and self._is_left(path)]
+        left += [path for path in tables if leases.get(path.parent.name, path.name) != path.name]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
 
-    def start(self, one: J, tenant: str) -> J:
-        """Its process, which holds the lock from its first moment on."""
-        with (one.folder / "lock").open("ab") as lock:
-            self._take(lock)
-            for name in ("cancel", *self.results):
-                (one.folder / name).unlink(missing_ok=True)
-            write(one.folder / "asked.json", one.asked)
-            write(one.folder / "state.json", one.state)
-            process = subprocess.Popen(  # noqa: S603 - our own module, by ids and paths that we made
-                [sys.executable, "-m", self.process, str(self._home), tenant, str(one.folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[lock.fileno()],
-            )
-        # Not among the arguments, which everybody on the machine can read.
-        with suppress(BrokenPipeError):  # it has ended already, and its lock says so
-            process.stdin.write(self._url.encode() + b"\n")  # type: ignore[union-attr]  # it is a PIPE
-            process.stdin.flush()  # type: ignore[union-attr]
-        # It ends when this end of the pipe is closed, which is when the service goes away.
-        threading.Thread(target=_reap, args=(process,), name=self.word, daemon=True).start()
-        return one
+    def take(self, lease: str) -> J | None:
+        """One that waits, or has nobody any more, for a process of this host; None where there is none.
 
-    def _place(self, tenant: str) -> tuple[Path, BinaryIO]:
-        """A folder, and the file in it for what comes, held while it comes. TooManyRequests.
-
-        One at a time, so that of many requests at once each sees what the others have begun.
+        One that was taken too often has failed, and is passed over.
         """
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        with (self._folder / "coming").open("ab") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            self.tidy()
-            mine = self.every(tenant)
-            coming = sum(is_held(folder / "upload") for folder in self._folders(tenant))
-            if coming + sum(not one.state.phase.is_over for one in mine) >= self.unfinished:
-                raise TooManyRequests(
-                    f"{self.unfinished} {self.place} of this tenant run or wait; cancel one, "
-                    "or wait until one has ended",
-                    retry_after=10,
-                )
-            ended = [one for one in reversed(mine) if one.state.phase.is_over]
-            for old in ended[: max(0, len(mine) - self.most + 1)]:
-                self.delete(old)
-            (self._folder / tenant).mkdir(mode=0o700, exist_ok=True)
-            folder = self._folder / tenant / secrets.token_hex(8)
-            folder.mkdir(mode=0o700)
-            file = (folder / "upload").open("xb")
-            fcntl.flock(file, fcntl.LOCK_EX)
-            return folder, file
+        while (row := self._rows.take(self.kind, lease, socket.gethostname(), LEASE)) is not None:
+            one = self.of_row(row)
+            if row.attempts <= ATTEMPTS:
+                return one
+            self._fail(one)
+        return None
 
-    def _folders(self, tenant: str) -> Iterator[Path]:
-        place = self._folder / tenant
-        if place.is_dir():
-            yield from (path for path in place.iterdir() if _ID.fullmatch(path.name))
+    def give_back(self, one: J, *, counted: bool) -> None:
+        """Its process is no more; where that has not said its last word, another one takes the job."""
+        self.contents.clear(one.kept)
+        self._rows.give_back(self.kind, one.id, one.kept.lease, counted=counted)
 
-    def _copy(self, content: BinaryIO, file: BinaryIO, limit: int) -> int:
-        size = 0
-        while data := content.read(_STEP):
-            if size % (64 * _STEP) == 0 and shutil.disk_usage(self._home).free < FREE + limit // 8:
-                raise InputError("there is too little room for it on the disk of the service")
-            size += len(data)
-            if size > limit:
+    def of_row(self, row: KeptJob) -> J:
+        """The job of a row."""
+        asked = msgspec.json.decode(row.asked, type=self.asked)
+        state = replace(msgspec.json.decode(row.state, type=self.state), phase=row.phase)
+        return self.made(row.key, asked, state, row, self.contents)
+
+    def _fail(self, one: J) -> None:
+        fault = (
+            f"its process went away {ATTEMPTS} times before it had ended, as one that the system kills for "
+            "want of memory; send a part of the file, or see the service's log"
+        )
+        state = replace(one.state, phase=Phase.FAILED, fault=fault, ended_at=datetime.now(UTC))
+        last = {"phase": Phase.FAILED, "state": encoded(state)}
+        self._rows.put(self.kind, one.id, one.kept.lease, LEASE, last)
+
+    def _bring(self, key: str, lease: str, content: BinaryIO, limit: int) -> int:
+        """Keep what comes, piece by piece; its size."""
+        size, held = 0, time.monotonic()
+        while data := content.read(PIECE):
+            if size + len(data) > limit:
                 raise TooLarge(
                     f"the file is larger than {limit // 1024:,} KiB; compress it, or send parts of it"
                 )
-            file.write(data)
+            pieces = self.contents.bring(key, size, data, limit)
+            size += len(data)
+            if pieces or time.monotonic() - held > RENEWAL:
+                self._held(self._rows.put(self.kind, key, lease, LEASE, pieces=pieces))
+                held = time.monotonic()
         if not size:
             raise InputError("the file is empty", target="file")
         return size
 
-    def _take(self, lock: IO[bytes]) -> None:
-        """Hold the lock, once a process that has said its last word has let go. InputError."""
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if time.monotonic() > end:
-                    raise InputError(f"this {self.word} still runs; wait until it has ended") from None
-                time.sleep(0.05)
-            else:
-                return
+    def _held(self, held: bool) -> None:
+        if not held:
+            raise StoreError("the file came too slowly, and was given up; send it again", retry_after=1)
 
-    def _read(self, folder: Path) -> J | None:
-        """The job of a folder as it stands; None where there is none (any more)."""
-        try:
-            asked = asked_of(folder, self.asked)
-            # Asked before the state is read: a process writes its last word and then lets go.
-            alive = is_held(folder / "lock")
-            state = msgspec.json.decode((folder / "state.json").read_bytes(), type=self.state)
-        except (OSError, msgspec.MsgspecError):
-            return None
-        if not state.phase.is_over and not alive:
-            state = replace(state, phase=Phase.STOPPED)
-        return self.made(folder.name, folder, asked, state)
+    def _too_many(self) -> TooManyRequests:
+        return TooManyRequests(
+            f"{self.unfinished} {self.kind} of this tenant run or wait; cancel one, "
+            "or wait until one has ended",
+            retry_after=10,
+        )
 
-    def _tidy(self, folder: Path) -> None:
-        one = self._read(folder)
-        if one is None:
-            # Somebody writes it at this moment, or was killed meanwhile.
-            old = datetime.now(UTC).timestamp() - folder.stat().st_mtime > self.kept.total_seconds()
-        else:
-            old = datetime.now(UTC) - one.asked.made_at > self.kept and one.state.phase.is_over
-        if old:
-            shutil.rmtree(folder, ignore_errors=True)
-        elif one is not None and one.state.phase is Phase.STOPPED and not self.goes_on:
-            (folder / "upload").unlink(missing_ok=True)
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process, and let go of it; one that was killed is worth a line."""
-    if code := process.wait():
-        LOG.warning("a process of a job (%d) ended with %d", process.pid, code)
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-
-
-def write(path: Path, what: Asked | State) -> None:
-    """As JSON, so that who reads it meanwhile sees the old or the new one."""
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(msgspec.json.encode(what))
-    fresh.replace(path)
-
-
-def asked_of(folder: Path, kind: type[A]) -> A:
-    """What was asked of the job of a folder."""
-    return msgspec.json.decode((folder / "asked.json").read_bytes(), type=kind)
-
-
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock."""
-    if not path.exists():
-        return False
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    def _is_left(self, path: Path) -> bool:
+        """Whether nobody needs a folder that is of no job."""
+        if not (path / "asked.json").exists():
             return True
-    return False
+        # An earlier version kept all of a job there, and may run beside this one.
+        return time.time() - path.stat().st_mtime > self.kept.total_seconds()
+
+    def _forget(self, key: str) -> None:
+        shutil.rmtree(self.contents.folder / key, ignore_errors=True)
+
+
+def token() -> str:
+    """A word for a lease, which nobody had before."""
+    return secrets.token_hex(8)
+
+
+def encoded(what: Asked | State) -> str:
+    """As it is kept."""
+    return msgspec.json.encode(what).decode()
 
 
 def named(name: str) -> str:

@@ -1,15 +1,14 @@
 """The process of one scan of `live.scans`: by the same road as `indicia scan`, within bounds (`live.work`).
 
-RUNNING of them work at once in a home, the others wait. What is looked for is what is in force: the live
-index that the service has made, brought up to date from the store.
+What is looked for is what is in force: the live index that the service has made, brought up to date from the
+store. One that was broken off begins anew; what it recorded is known then and does not count twice.
 """
 
 from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,16 +19,14 @@ from indicia import road, telemetry
 from indicia.errors import InputError, MissingExtra, StoreError
 from indicia.live import compiled
 from indicia.live.following import Following
-from indicia.live.jobs import Phase, asked_of
-from indicia.live.scans import Asked, Fault, Found, FoundAlert, Piece, State
+from indicia.live.scans import FOUND, Asked, Fault, Found, FoundAlert, Piece, Scans, State
 from indicia.live.view import View
-from indicia.live.work import Order, Work, attend
-from indicia.model import Actor, Alert, Detection, Quotas, Severity, Through
+from indicia.live.work import Desk, Work, attend
+from indicia.model import Actor, Alert, Detection, Severity, Through
 from indicia.scanning import Engine
-from indicia.store import Store, TenantStore
+from indicia.store import Phase
 from indicia.telemetry import Malformed, Source
 
-RUNNING = 2
 SECONDS = 3600
 """Of one scan, without its waiting."""
 SMALL = 16 * 1024 * 1024
@@ -52,10 +49,13 @@ class Scanner(Work[Asked, State]):
     seconds = SECONDS
     too_long = f"it took longer than {SECONDS // 60} minutes; scan a part of the file"
 
-    def __init__(self, folder: Path, asked: Asked, tenant: TenantStore, indexes: Path, url: str) -> None:
-        super().__init__(folder, asked, State(total=asked.size))
-        self._tenant = tenant
-        self._indexes = indexes
+    def __init__(self, desk: Desk[Asked, State], home: Path, url: str) -> None:
+        super().__init__(desk, State(total=desk.asked.size))
+        self._tenant = desk.tenant
+        # As the service is set that took the file.
+        quotas = replace(self._tenant.quotas, alerts_per_hour=desk.asked.alerts_per_hour)
+        self._tenant.quotas = quotas
+        self._indexes = home / "indexes"
         self._url = url
         self._done = road.Scanned()
         self._faults: list[Fault] = []
@@ -65,7 +65,7 @@ class Scanner(Work[Asked, State]):
 
     def work(self) -> None:
         """Scan."""
-        with (self._folder / "found.ndjson").open("wb") as file:
+        with (self._desk.folder / FOUND).open("wb") as file:
             self._scan(file)
         self._read = self._state.total
 
@@ -113,7 +113,7 @@ class Scanner(Work[Asked, State]):
 
     def _sources(self) -> list[Source]:
         """The file under the name that its sender gave it, an archive as its members."""
-        path = str(self._folder / "upload")
+        path = str(self._desk.upload())
         return [
             replace(source, name=source.name.replace(path, self._asked.name, 1))
             for source in telemetry.sources([path])
@@ -213,13 +213,5 @@ def _cut(text: str) -> str:
     return whole.encode("utf-8", "replace").decode()
 
 
-@contextmanager
-def _scanner(order: Order) -> Iterator[Scanner]:
-    asked = asked_of(order.folder, Asked)
-    with Store.open(order.url, create=False, quotas=Quotas(alerts_per_hour=asked.alerts_per_hour)) as store:
-        tenant = store.tenant(order.tenant)
-        yield Scanner(order.folder, asked, tenant, order.home / "indexes", order.url)
-
-
 if __name__ == "__main__":
-    sys.exit(attend(sys.argv[1:], RUNNING, _scanner))
+    sys.exit(attend(sys.argv[1:], Scans, Scanner))

@@ -1,15 +1,13 @@
 """Scans of files that people bring: what is asked of one, and what is told of it; `live.jobs` has the rest.
 
-    HOME/scans/<tenant>/<scan>/found.ndjson    its detections as they come, a JSON object each
-
 `live.scanner` is the process of one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -18,6 +16,9 @@ from indicia.errors import InputError
 from indicia.live import jobs
 from indicia.live.jobs import Job, Jobs
 from indicia.model import AlertStatus, Severity
+
+FOUND = "found.ndjson"
+"""Its detections as they come, a JSON object a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class State(jobs.State):
     silent: int = 0
     withheld: int = 0
     listed: int = 0
-    """Detections that `found.ndjson` holds."""
+    """Detections that FOUND holds."""
     alert_count: int = 0
     alerts: list[FoundAlert] = field(default_factory=list)
     """The gravest and largest ones."""
@@ -123,43 +124,38 @@ class Scan(Job[Asked, State]):
     def found(self, begin: int, most: int) -> tuple[list[Found], int]:
         """Detections from a place of their file on, and the place behind them; at most so many."""
         made: list[Found] = []
-        path = self.folder / "found.ndjson"
-        if not path.exists():
-            return made, begin
-        with path.open("rb") as file:
-            file.seek(begin)
-            for line in file:
-                if len(made) == most or not line.endswith(b"\n"):
-                    break
-                try:
-                    made.append(msgspec.json.decode(line, type=Found))
-                except msgspec.MsgspecError:
-                    raise InputError("there is no such place in this scan's detections") from None
-                begin += len(line)
+        for line in _lines(self.read(FOUND, begin)):
+            if len(made) == most:
+                break
+            try:
+                made.append(msgspec.json.decode(line, type=Found))
+            except msgspec.MsgspecError:
+                raise InputError("there is no such place in this scan's detections") from None
+            begin += len(line)
         return made, begin
 
 
-class Scans(Jobs[Scan]):
-    """The scans of a home."""
+def _lines(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The whole lines of a file that comes in parts."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
 
-    word, place, process = "scan", "scans", "indicia.live.scanner"
-    results = ("found.ndjson",)
-    kept, most, unfinished = timedelta(hours=24), 20, 5
-    goes_on = False
+
+class Scans(Jobs[Scan]):
+    """The scans of a tenant."""
+
+    word, kind, process = "scan", "scans", "indicia.live.scanner"
+    running, kept, most, unfinished = 2, timedelta(hours=24), 20, 5
     made, asked, state = Scan, Asked, State
 
-    def __init__(self, home: Path, url: str, alerts_per_hour: int) -> None:
-        super().__init__(home, url)
-        self._alerts_per_hour = alerts_per_hour
-
-    def begin(self, tenant: str, name: str, content: BinaryIO, by: str, limit: int, *, record: bool) -> Scan:
+    def begin(self, name: str, content: BinaryIO, by: str, limit: int, *, record: bool) -> Scan:
         """Keep a file and scan it. TooLarge beyond `limit` bytes, TooManyRequests, InputError for no room."""
+        now, most = datetime.now(UTC), self.tenant.quotas.alerts_per_hour
+        return self.keep(content, limit, lambda size: Asked(jobs.named(name), size, by, now, record, most))
 
-        def asked(size: int) -> Asked:
-            return Asked(jobs.named(name), size, by, datetime.now(UTC), record, self._alerts_per_hour)
-
-        return self.keep(tenant, content, limit, asked)
-
-    def record(self, scan: Scan, tenant: str, by: str) -> None:
+    def record(self, scan: Scan, by: str) -> None:
         """Scan the file once more and record what is found. InputError while it runs, or without its file."""
-        self.again(scan, tenant, by=by, record=True)
+        self.again(scan, by=by, record=True)

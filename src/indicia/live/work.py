@@ -1,49 +1,109 @@
-"""The process of a job of `live.jobs`: it waits for its turn, works within bounds, and says how it ended.
+"""The process of a job of `live.jobs`: it works within bounds, and says how it ended.
 
-    python -m indicia.live.scanner HOME TENANT FOLDER       it lives while standard input is open
+    python -m indicia.live.scanner HOME TENANT JOB LEASE       it lives while standard input is open
 
-The first line of standard input is the URL of the store.
+The first line of standard input is the URL of the store. While it works, a thread renews its lease; a process
+that has lost it ends at once, and every write of its state names the lease.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Any, ClassVar, Generic
 
-from indicia.errors import IndiciaError, placed
-from indicia.live.jobs import A, Phase, S, write
+from indicia.errors import IndiciaError, StoreError, placed
+from indicia.live.contents import made
+from indicia.live.jobs import LEASE, RENEWAL, A, Job, Jobs, S, encoded
+from indicia.store import Phase, Store
 
 LOG = logging.getLogger("indicia.live")
 MEMORY = 2 * 1024**3
 """Bytes; what is mapped from files, as an index is, aside."""
-EVERY = 0.3
-"""Seconds between two writings of the state."""
-PAUSE = 0.2
+EVERY = 1.0
+"""Seconds between two writings of the state, which are transactions."""
+LOOK = 0.5
+"""Seconds between two looks whether the job is still ours, and wanted."""
 NICENESS = 5
+LOST = 4
+"""What a process ends with that has lost its lease."""
 
 
-class Order(NamedTuple):
-    """What the process of a job is told."""
+class Desk(Generic[A, S]):
+    """A job under our lease: its file, where results go, and its row. Safe for two threads."""
 
-    url: str
-    """Of the store."""
-    home: Path
-    tenant: str
-    folder: Path
+    def __init__(self, jobs: Jobs[Any], one: Job[A, S]) -> None:
+        self._jobs, self._one = jobs, one
+        self._rows = jobs.tenant.jobs
+        self._sent: dict[str, int] = {}
+        self._held = time.monotonic()
+        self.asked: A = one.asked
+        self.state: S = one.state
+        self.tenant = jobs.tenant
+        self.folder = made(jobs.contents.folder / one.id / one.kept.lease)
+        for old in self.folder.parent.iterdir():  # of leases before
+            if old.is_dir() and old != self.folder:
+                shutil.rmtree(old, ignore_errors=True)
+        """For results."""
+        self.cancelled = False
+        """Whether somebody has had enough."""
+        self.over = threading.Event()
+        """The last word is being said."""
+
+    def upload(self) -> Path:
+        """The file. InputError where it is gone, or there is no room for it here."""
+        return self._jobs.contents.fetch(self._one.kept, self._one.asked.size)
+
+    def drop_upload(self) -> None:
+        """It is needed no more."""
+        self._jobs.contents.drop_upload(self._one.kept)
+
+    def put(self, state: S) -> bool:
+        """Write how far it is, and as much of the results as goes at once; whether it is still ours."""
+        return self._put({"phase": state.phase, "state": encoded(state)})
+
+    def end(self, state: S) -> None:
+        """Write the last word, behind all of the results; StoreError."""
+        while self._jobs.contents.grown(self._one.kept, self._sent):
+            if not self._put():
+                return
+        self._put({"phase": state.phase, "state": encoded(state)})
+
+    def _put(self, values: Mapping[str, str] | None = None) -> bool:
+        pieces = self._jobs.contents.grown(self._one.kept, self._sent)
+        lease = self._one.kept.lease
+        held = self._rows.put(self._jobs.kind, self._one.id, lease, LEASE, values, pieces)
+        if held:
+            self._held = time.monotonic()
+            self._sent |= {one.name: one.position + len(one.content) for one in pieces}
+        return held
+
+    def watch(self) -> None:
+        """Hold the lease, until the job is over; the process ends where it is lost."""
+        job = (self._jobs.kind, self._one.id, self._one.kept.lease)
+        while not self.over.wait(LOOK):
+            with suppress(StoreError):
+                stands = self._rows.stands(*job)
+                if stands is None and not self.over.is_set():
+                    os._exit(LOST)
+                self.cancelled = bool(stands)
+                if time.monotonic() - self._held > RENEWAL and self._rows.put(*job, LEASE):
+                    self._held = time.monotonic()
+            if time.monotonic() - self._held > LEASE:  # the store is away, and another one may begin
+                os._exit(LOST)
 
 
 class Work(ABC, Generic[A, S]):
@@ -54,11 +114,11 @@ class Work(ABC, Generic[A, S]):
     too_long: ClassVar[str]
     """What is said when that is over."""
 
-    def __init__(self, folder: Path, asked: A, state: S) -> None:
-        self._folder, self._asked, self._state = folder, asked, state
+    def __init__(self, desk: Desk[A, S], state: S) -> None:
+        self._desk, self._asked, self._state = desk, desk.asked, state
         self._told = 0.0
         self._pause = EVERY
-        self._late = False
+        self._late = self._lost = False
 
     @abstractmethod
     def work(self) -> None:
@@ -69,16 +129,19 @@ class Work(ABC, Generic[A, S]):
         """What there is to tell at this moment, by the names of the state."""
 
     def run(self) -> None:
-        """Work, and say in the end how it ended; never raises."""
-        self.put(phase=Phase.RUNNING, began_at=datetime.now(UTC))
+        """Work, and say in the end how it ended. StoreError where that cannot be said: it is done again."""
+        signal.signal(signal.SIGALRM, self.too_late)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
         phase, fault = self._ended()
         signal.setitimer(signal.ITIMER_REAL, 0)
-        self.end(phase, fault)
+        if not self._lost:
+            self.end(phase, fault)
 
     def end(self, phase: Phase, fault: str = "") -> None:
         """The last word."""
-        with suppress(OSError):  # it may be deleted by now
-            self.put(phase=phase, fault=fault, ended_at=datetime.now(UTC))
+        self._change(phase=phase, fault=fault, ended_at=datetime.now(UTC))
+        self._desk.over.set()
+        self._desk.end(self._state)
 
     def too_late(self, _number: int, _frame: FrameType | None) -> None:
         """Its time is over."""
@@ -86,32 +149,42 @@ class Work(ABC, Generic[A, S]):
         raise KeyboardInterrupt
 
     def stop_if_asked(self) -> None:
-        """Raise KeyboardInterrupt where somebody has had enough, or the job was deleted."""
-        if (self._folder / "cancel").exists() or not self._folder.exists():
+        """Raise KeyboardInterrupt where somebody has had enough."""
+        if self._desk.cancelled:
             raise KeyboardInterrupt
 
     def tell(self) -> None:
         """Write how far it is, now and then. KeyboardInterrupt as `stop_if_asked`."""
         now = time.monotonic()
+        self.stop_if_asked()
         if now - self._told < self._pause:
             return
-        self.stop_if_asked()
-        self.put()
+        with suppress(StoreError):  # next time
+            self.put()
         # Much to tell may take its time.
         self._told = time.monotonic()
         self._pause = max(EVERY, 10 * (self._told - now))
 
     def put(self, **changes: object) -> None:
-        """Write how far it is."""
+        """Write how far it is. KeyboardInterrupt where the job is another's by now."""
+        self._change(**changes)
+        if not self._desk.put(self._state):
+            self._lost = True
+            raise KeyboardInterrupt
+
+    def _change(self, **changes: object) -> None:
         self._state = replace(self._state, **self.figures() | changes)
-        with suppress(FileNotFoundError):  # it was deleted
-            write(self._folder / "state.json", self._state)
 
     def _ended(self) -> tuple[Phase, str]:
         try:
+            self.put(phase=Phase.RUNNING, began_at=datetime.now(UTC))
             self.work()
         except KeyboardInterrupt:
             return (Phase.FAILED, self.too_long) if self._late else (Phase.CANCELLED, "")
+        except StoreError as error:
+            if error.retry_after is not None:  # a store that is away for a while: another attempt is worth it
+                raise
+            return Phase.FAILED, error.message
         except IndiciaError as error:
             return Phase.FAILED, error.message
         except MemoryError:
@@ -128,47 +201,31 @@ class Work(ABC, Generic[A, S]):
         return Phase.DONE, ""
 
 
-def attend(arguments: list[str], places: int, work: Callable[[Order], Any]) -> int:
-    """The process: `work` gives a context manager of a Work; `places` of a kind work at once in a home."""
-    home, tenant, folder = arguments
+def attend(
+    arguments: list[str], kind: type[Jobs[Any]], work: Callable[[Desk[Any, Any], Path, str], Work[Any, Any]]
+) -> int:
+    """The process; `work` is given the desk, the home and the URL of the store."""
+    home, tenant, key, lease = arguments
     url = sys.stdin.buffer.readline().decode().rstrip("\n")
     threading.Thread(target=_end_with_service, daemon=True).start()
-    order = Order(url, Path(home), tenant, Path(folder))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Who stops the service may send them to all of its processes; this one ends with the service.
+        signal.signal(number, signal.SIG_IGN)
     try:
-        with work(order) as one:
-            _work(one, order.folder.parent.parent, places)
-    except FileNotFoundError:
-        if order.folder.exists():
-            raise
-        # It was deleted before it had begun.
-    return 0
-
-
-def _work(one: Work[Any, Any], folder: Path, places: int) -> None:
-    _bound(one.seconds)
-    try:
-        with _turn(folder, places, one):
-            signal.signal(signal.SIGALRM, one.too_late)
-            signal.setitimer(signal.ITIMER_REAL, one.seconds)
+        with Store.open(url, create=False) as store:
+            jobs = kind(Path(home), store.tenant(tenant))
+            row = jobs.tenant.jobs.find(jobs.kind, key)
+            if row is None or row.lease != lease:
+                return LOST
+            desk: Desk[Any, Any] = Desk(jobs, jobs.of_row(row))
+            threading.Thread(target=desk.watch, daemon=True).start()
+            one = work(desk, Path(home), url)
+            _bound(one.seconds)
             one.run()
-    except KeyboardInterrupt:
-        one.end(Phase.CANCELLED)
-
-
-@contextmanager
-def _turn(folder: Path, places: int, one: Work[Any, Any]) -> Iterator[None]:
-    """Wait for one of the places of those that work; KeyboardInterrupt where it is cancelled meanwhile."""
-    while True:
-        one.stop_if_asked()
-        for number in range(places):
-            with (folder / f"place-{number}").open("ab") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    continue
-                yield
-                return
-        time.sleep(PAUSE)
+    except IndiciaError as error:
+        LOG.warning("a job waits: %s", error)
+        return 1
+    return 0
 
 
 def _end_with_service() -> None:

@@ -11,13 +11,14 @@ for, `allow` the allow-lists, `access` one application, `retention` says how lon
 `trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`, `queue`
 finds alerts, `catalogue` what is looked for, `many` changes much of it at once; `members` tells who may sign
 in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each its transaction; `directory`
-knows the tenants, `leaving` removes one; `marks`, `places` and `turns` are what processes of several hosts
-share; `engine` the file or the server, its locks and its faults; `migrate` its version; `inspection` looks at
-it for `indicia doctor` and changes nothing.
+knows the tenants, `leaving` removes one; `jobs` keeps work on files; `marks` and `turns` are what processes of
+several hosts share; `engine` the file or the server, its locks and its faults; `migrate` its version;
+`inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.catalogue import Catalogue, Chosen, Expiry, Figures, Found, Place
 from indicia.store.changes import News, Position, Standing
+from indicia.store.jobs import UPLOAD, Jobs, KeptJob, NewJob, Phase, Piece
 from indicia.store.many import Deed, Many, Progress
 from indicia.store.marks import Marks
 from indicia.store.members import Members
@@ -43,7 +44,6 @@ from indicia.store.nouns import (
 from indicia.store.outbox import Outbox
 from indicia.store.overview import Held, Overview, State, Top
 from indicia.store.people import People
-from indicia.store.places import Placed
 from indicia.store.queries import Page, Within
 from indicia.store.queue import AlertFilter, Hours, Listed, Outcomes, Queue, Related, Sort
 from indicia.store.receipts import Receipt
@@ -57,6 +57,7 @@ from indicia.store.turns import Turn
 from indicia.store.uploads import Upload, Uploaded
 
 __all__ = [
+    "UPLOAD",
     "AlertFilter",
     "Application",
     "Arrived",
@@ -73,6 +74,8 @@ __all__ = [
     "Holder",
     "Hours",
     "ImportState",
+    "Jobs",
+    "KeptJob",
     "Limit",
     "Link",
     "Listed",
@@ -82,6 +85,7 @@ __all__ = [
     "Marks",
     "Member",
     "Members",
+    "NewJob",
     "News",
     "Outbox",
     "Outcomes",
@@ -89,8 +93,9 @@ __all__ = [
     "Page",
     "People",
     "Person",
+    "Phase",
+    "Piece",
     "Place",
-    "Placed",
     "Position",
     "Progress",
     "Queue",

@@ -7,7 +7,8 @@ then the target holds the table `copying`, and nobody opens it as a store (`migr
 
 A copy is another store from then on, unless it is made `as_is`: the generation of each tenant moves on, to
 milliseconds since 1970 at least, so that no index that was compiled for the source, or for an older copy, is
-taken for one of the copy; and sessions and links end, because some may have ended since.
+taken for one of the copy; and sessions and links end, because some may have ended since. Jobs stay behind:
+nobody would work on them, and what is told of them is kept for days; what they have stored is copied.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from indicia.store import migrate
 from indicia.store.engine import Database
 from indicia.store.notes import DROPPED
 from indicia.store.scope import copy_rows
-from indicia.store.tables import METADATA, changes, compatible, counters, links, sessions
+from indicia.store.tables import METADATA, changes, compatible, counters, job_pieces, jobs, links, sessions
 
 TURN = "copying"
 BATCH = 10_000
 """Rows of one transaction."""
-TABLES = tuple(table for table in METADATA.sorted_tables if table is not compatible)
-"""What holds something of the store's own, each behind those that it refers to."""
+TABLES = tuple(table for table in METADATA.sorted_tables if table not in (compatible, jobs, job_pieces))
+"""What is copied, each behind those that it refers to."""
 
 Tell = Callable[[str, int, int], None]
 """Hears the table, how many of its rows are done, and how many it has."""

@@ -2,7 +2,7 @@
 
 The only queries without a tenant, because here the tenant is what is asked. Of the tables of tenants they
 read `applications`, `secrets`, `certificates` and `refresh_tokens`, by client id, of `purges` whose the first
-one is, of `outputs` whose they are, and of `members` whether somebody is one, and touch no other.
+one is, of `outputs` and `jobs` whose they are, and of `members` whether somebody is one, and touch no other.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     delete,
+    func,
     insert,
+    not_,
     or_,
     select,
     update,
@@ -33,7 +36,9 @@ from sqlalchemy.exc import IntegrityError
 from indicia.errors import InvalidValue, NotFound
 from indicia.model import NAME_LIMIT
 from indicia.store import rows, tables
+from indicia.store.jobs import Phase, takeable
 from indicia.store.nouns import Application, Holder, SigningKey, Tenant
+from indicia.store.scope import clock
 
 
 def _holder_query(key: Table, number: ColumnElement[int], *good: ColumnElement[bool]) -> Select[Any]:
@@ -144,6 +149,23 @@ def sending(connection: Connection) -> list[Tenant]:
     having = select(tables.outputs.c.tenant_id).distinct()
     found = connection.execute(select(table).where(table.c.id.in_(having)).order_by(table.c.id))
     return [rows.tenant(row) for row in found]
+
+
+def waiting(connection: Connection, kind: str) -> list[Tenant]:
+    """The tenants of whose jobs of a kind one can be taken: first those of whom the fewest run.
+
+    So nobody holds all places while another one waits; of equals the one that waits longest comes first.
+    """
+    table, jobs = tables.tenants, tables.jobs
+    free = takeable(clock(connection))
+    runs = func.sum(case((and_(jobs.c.phase == Phase.RUNNING, not_(free)), 1), else_=0))
+    since = func.min(case((free, jobs.c.made_at)))
+    unfinished = jobs.c.phase.in_((Phase.WAITING, Phase.RUNNING))
+    some = select(jobs.c.tenant_id, runs.label("runs"), since.label("since"))
+    some = some.where(jobs.c.kind == kind, unfinished).group_by(jobs.c.tenant_id)
+    each = some.having(since.is_not(None)).subquery()
+    asked = select(table).join(each, each.c.tenant_id == table.c.id).order_by(each.c.runs, each.c.since)
+    return [rows.tenant(row) for row in connection.execute(asked)]
 
 
 def application(connection: Connection, client_id: str) -> Application | None:

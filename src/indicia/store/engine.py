@@ -45,7 +45,7 @@ class Database(Protocol):
     def writing(self) -> AbstractContextManager[Connection]:
         """A connection that holds the write lock; committed at the end, undone by any exception."""
 
-    def beside(self, key: int) -> AbstractContextManager[Connection]:
+    def beside(self, key: int | None = None) -> AbstractContextManager[Connection]:
         """As `writing`, for rows that stand by themselves: alone among those of the same key (32 bits)."""
 
     def tidying(self) -> AbstractContextManager[Connection]:

@@ -16,7 +16,7 @@ from indicia.errors import StoreError
 from indicia.store.engine import Database
 from indicia.store.tables import compatible
 
-VERSIONS = tuple(f"{number:04}" for number in range(1, 21))
+VERSIONS = tuple(f"{number:04}" for number in range(1, 22))
 """Every migration, oldest first."""
 HEAD = VERSIONS[-1]
 SINCE = "0018"

@@ -59,12 +59,10 @@ _SESSION = (
     # A host that went away without a word gives its lock back within a minute.
     "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
 )
-_LOCK = (
-    f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
-)
-_LOCK_BESIDE = (
-    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), pg_advisory_xact_lock(%s, %s)"
-)
+_IDLE = "idle_in_transaction_session_timeout"
+_BESIDE = f"SET LOCAL {_IDLE} = '{_STALLED}'"
+_LOCK = f"{_BESIDE}; SELECT pg_advisory_xact_lock({WRITERS})"
+_LOCK_BESIDE = f"SELECT pg_advisory_xact_lock(%s, %s), set_config('{_IDLE}', '{_STALLED}', true)"
 
 _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
 
@@ -173,7 +171,7 @@ class PostgreSQL:
             yield connection
 
     @contextmanager
-    def beside(self, key: int) -> Iterator[Connection]:
+    def beside(self, key: int | None = None) -> Iterator[Connection]:
         """As `writing`, alone among those of the same key; other writers are not waited for."""
         with (
             self._in_words(),
@@ -181,7 +179,10 @@ class PostgreSQL:
             self._engine.connect() as connection,
             connection.begin(),
         ):
-            connection.exec_driver_sql(_LOCK_BESIDE, (_STALLED, _MARKS, _signed(key)))
+            if key is None:
+                connection.exec_driver_sql(_BESIDE)
+            else:
+                connection.exec_driver_sql(_LOCK_BESIDE, (_MARKS, _signed(key)))
             yield connection
 
     def turn(self, name: str) -> SessionTurn:

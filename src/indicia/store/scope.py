@@ -10,6 +10,7 @@ It leaves out what is deleted and not removed yet (`purges`), too: nothing of th
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
@@ -205,6 +206,10 @@ class Scope:
             found = self._ask(_LAST.format(table=table.name), self._tenant_id)
         return int(found[0][0] or 0) if found else 0
 
+    def clock(self) -> int:
+        """See `clock`."""
+        return clock(self._connection)
+
     def tell(self) -> None:
         """Have everybody who follows the store know, with the commit, that what is matched has changed."""
         if self._connection.dialect.name == "postgresql":
@@ -250,6 +255,15 @@ class _Purge(NamedTuple):
     definition_id: int
     indicators_to: int
     definitions_to: int
+
+
+def clock(connection: Connection) -> int:
+    """Microseconds since 1970, by the one clock that all who share the database have."""
+    if connection.dialect.name != "postgresql":
+        return time.time_ns() // 1000
+    cursor = connection.connection.cursor()
+    cursor.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
+    return int(cursor.fetchall()[0][0])
 
 
 def copy_rows(

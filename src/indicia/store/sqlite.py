@@ -158,7 +158,7 @@ class SQLite:
                 if not connection.invalidated:
                     raw.execute("PRAGMA foreign_keys=ON")
 
-    def beside(self, _key: int) -> AbstractContextManager[Connection]:
+    def beside(self, _key: int | None = None) -> AbstractContextManager[Connection]:
         """As `writing`: a file has one writer."""
         return self.writing()
 

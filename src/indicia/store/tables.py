@@ -14,9 +14,11 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 from indicia.store.accounts import links, members, people, sessions
@@ -541,7 +543,7 @@ marks = Table(  # of all tenants, by digests: see the module of that name
     sqlite_autoincrement=True,
 )
 
-jobs = Table(  # which host has the file of a scan or an import: see `places`
+jobs = Table(  # work on files that people bring: see the module of that name
     "jobs",
     METADATA,
     _id(),
@@ -552,7 +554,30 @@ jobs = Table(  # which host has the file of a scan or an import: see `places`
     Column("name", Words, nullable=False),
     Column("made_by", Words, nullable=False),
     _time("made_at"),
+    Column("phase", word(16), nullable=False, server_default=""),  # empty: no job, but a note of 0020
+    Column("asked", Words, nullable=False, server_default=""),
+    Column("state", Words, nullable=False, server_default=""),
+    Column("lease", word(32), nullable=False, server_default=""),
+    Column("lease_until", BigInteger, nullable=False, server_default="0"),
+    Column("attempts", BigInteger, nullable=False, server_default="0"),
+    Column("cancelled", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("tenant_id", "kind", "key"),
+    Index(None, "phase", "kind"),
+    Index(None, "tenant_id", "id", unique=True),
+    sqlite_autoincrement=True,
+)
+
+job_pieces = Table(  # their files, where several hosts share them
+    "job_pieces",
+    METADATA,
+    _id(),
+    _tenant(),
+    Column("job_id", Identity, nullable=False),
+    Column("name", word(32), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+    UniqueConstraint("tenant_id", "job_id", "name", "position"),
     sqlite_autoincrement=True,
 )
 

@@ -54,6 +54,7 @@ from indicia.store.changes import News, Position, Standing
 from indicia.store.definitions import Changes as DefinitionChanges
 from indicia.store.engine import Database
 from indicia.store.indicators import Changes as IndicatorChanges
+from indicia.store.jobs import Jobs
 from indicia.store.many import Many
 from indicia.store.members import Members
 from indicia.store.nouns import (
@@ -68,7 +69,6 @@ from indicia.store.nouns import (
 from indicia.store.outbox import Outbox
 from indicia.store.overview import Overview
 from indicia.store.parts import Has
-from indicia.store.places import Places
 from indicia.store.queries import Page, Within
 from indicia.store.queue import Queue
 from indicia.store.receipts import Receipt
@@ -137,8 +137,8 @@ class TenantStore:
     """Indicators and definitions as people look for them."""
     many = Has(Many)
     """What is done to many indicators at once."""
-    places = Has(Places)
-    """Which host has which job."""
+    jobs = Has(Jobs)
+    """Work on files that people bring."""
 
     # Alert definitions
 

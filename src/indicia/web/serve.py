@@ -19,10 +19,8 @@ from starlette.applications import Starlette
 
 from indicia.auth import certificates
 from indicia.auth.certificates import Certificates, Shown
-from indicia.errors import InputError, StoreError, placed
-from indicia.live import compiled, courier
-from indicia.live.imports import Imports
-from indicia.live.scans import Scans
+from indicia.errors import IndiciaError, InputError, StoreError, placed
+from indicia.live import compiled, courier, runner
 from indicia.model import Actor
 from indicia.settings import Settings
 from indicia.store import Store, Turn
@@ -107,8 +105,12 @@ def attend(
 
 @contextmanager
 def _beside(store: Store, settings: Settings) -> Iterator[None]:
-    """Meanwhile remove what is deleted or too old, and deliver what outputs are to be sent."""
-    with _purging(store, settings), courier.delivering(store, settings.home):
+    """Meanwhile remove what is deleted or too old, deliver what outputs are to be sent, work on jobs."""
+    with (
+        _purging(store, settings),
+        courier.delivering(store, settings.home),
+        runner.running(store, settings.database_url, settings.home),
+    ):
         yield
 
 
@@ -151,11 +153,11 @@ def _purge(store: Store, turn: Turn, stopped: threading.Event) -> None:
 
 
 def _retain(store: Store, settings: Settings, turn: Turn, stopped: threading.Event) -> None:
-    _tidy(settings)  # what the last service was stopped in is not waited for
+    _tidy(store, settings)  # what the last service was stopped in is not waited for
     wait = RETENTION_FIRST
     while not stopped.wait(wait):
         wait = RETENTION_SECONDS
-        _tidy(settings)
+        _tidy(store, settings)
         try:
             tenants = store.tenants()
             compiled.forget(settings.home / "indexes", [one.uid for one in tenants])
@@ -169,11 +171,12 @@ def _retain(store: Store, settings: Settings, turn: Turn, stopped: threading.Eve
             LOG.error("what is too old is not removed yet: %s", placed(error))
 
 
-def _tidy(settings: Settings) -> None:
-    """Delete files that people brought for a scan or an import, and are older than these are kept."""
+def _tidy(store: Store, settings: Settings) -> None:
+    """Delete scans and imports, with the files that people brought, which are older than these are kept."""
     try:
-        Scans(settings.home, settings.database_url, settings.alerts_per_hour).tidy()
-        Imports(settings.home, settings.database_url).tidy()
+        runner.tidy(store, settings.home)
+    except IndiciaError as error:
+        LOG.warning("old scans and imports are not removed yet: %s", error)
     except OSError as error:
         LOG.warning("old files of scans and imports are not removed yet: %s", error.strerror)
 

@@ -17,7 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from indicia.errors import InputError, TooLarge, WrongMediaType
-from indicia.live.jobs import FREE
+from indicia.live.contents import FREE
 from indicia.web import intake
 
 URLENCODED = "application/x-www-form-urlencoded"

@@ -6,7 +6,6 @@ from starlette.responses import Response
 
 from indicia.errors import Forbidden, IndiciaError, InvalidValue
 from indicia.live.scans import Scan, Scans, State
-from indicia.web.portal import places
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit
 
@@ -30,16 +29,8 @@ def begin(visit: Visit) -> Response:
         sent = visit.form.file("file")
         if sent is None:
             raise InvalidValue("choose a file first", target="file")
-        scans = _scans(visit)
-        made = scans.begin(
-            visit.tenant.uid,
-            sent.name,
-            sent.content,
-            visit.person.name,
-            visit.settings.max_event_bytes,
-            record=record,
-        )
-        places.noted(visit, scans, made)
+        by, limit = visit.person.name, visit.settings.max_event_bytes
+        made = _scans(visit).begin(sent.name, sent.content, by, limit, record=record)
     except IndiciaError as fault:
         if visit.partial:
             raise
@@ -86,7 +77,7 @@ def cancel(visit: Visit) -> Response:
 def record(visit: Visit) -> Response:
     """POST /portal/scan/{id}/record: once more, and what is found becomes alerts."""
     scan = _one(visit)
-    _scans(visit).record(scan, visit.tenant.uid, visit.person.name)
+    _scans(visit).record(scan, visit.person.name)
     return visit.go(f"{PATH}/{scan.id}")
 
 
@@ -94,15 +85,12 @@ def delete(visit: Visit) -> Response:
     """POST /portal/scan/{id}/delete"""
     scan = _theirs(visit)
     _scans(visit).delete(scan)
-    places.forgotten(visit, _scans(visit), scan.id)
     return visit.go(PATH, "The scan and its file are deleted.")
 
 
 def _overview(visit: Visit, status: int = 200, fault: str = "", *, record: bool = False) -> Response:
-    scans = _scans(visit).every(visit.tenant.uid)
     context = {
-        "scans": scans,
-        "elsewhere": places.elsewhere(visit, _scans(visit), scans),
+        "scans": _scans(visit).every(),
         "fault": fault,
         "record": record,
         "most": visit.settings.max_event_bytes,
@@ -112,12 +100,11 @@ def _overview(visit: Visit, status: int = 200, fault: str = "", *, record: bool 
 
 
 def _scans(visit: Visit) -> Scans:
-    settings = visit.settings
-    return Scans(settings.home, settings.database_url, settings.alerts_per_hour)
+    return Scans(visit.settings.home, visit.tenant)
 
 
 def _one(visit: Visit) -> Scan:
-    return places.found(visit, _scans(visit), visit.at("id"))
+    return _scans(visit).one(visit.at("id"))
 
 
 def _theirs(visit: Visit) -> Scan:

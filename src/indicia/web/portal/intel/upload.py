@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -10,10 +9,9 @@ from starlette.responses import Response, StreamingResponse
 
 from indicia.errors import IndiciaError, InputError, InvalidValue
 from indicia.feeds import FORMATS
-from indicia.live.imports import Asked, Import, Imports
-from indicia.live.jobs import Phase
+from indicia.live.imports import REPORT, Asked, Imports
 from indicia.model import SOURCE_LIMIT, DetectionFunction
-from indicia.web.portal import places
+from indicia.store import Phase
 from indicia.web.portal.intel import choices
 from indicia.web.portal.intel.fields import OWNER
 from indicia.web.portal.pages import Page, Role
@@ -27,7 +25,6 @@ FORMS = {
     "list": "a value a line",
     "text": "free text",
 }
-_PIECE = 64 * 1024
 
 
 class Share(NamedTuple):
@@ -53,9 +50,8 @@ def begin(visit: Visit) -> Response:
     try:
         if sent is None:
             raise InvalidValue("choose a file", target="file")
-        imports = _imports(visit)
-        asked, limit = _asked(visit, sent.name), visit.settings.max_body_bytes
-        found = places.noted(visit, imports, imports.begin(visit.tenant.uid, asked, sent.content, limit))
+        limit = visit.settings.max_body_bytes
+        found = _imports(visit).begin(_asked(visit, sent.name), sent.content, limit)
     except IndiciaError as fault:
         return _page(visit, fault)
     return visit.go(f"{UPLOAD}/{found.id}")
@@ -89,7 +85,7 @@ def _asked(visit: Visit, name: str) -> Asked:
 
 def show(visit: Visit) -> Response:
     """GET /portal/upload/{id}: how far it is; with htmx that part alone."""
-    found = places.found(visit, _imports(visit), visit.at("id"))
+    found = _imports(visit).one(visit.at("id"))
     context: dict[str, Any] = {
         "found": found,
         "share": Share(found.state.read, found.asked.size),
@@ -103,48 +99,40 @@ def show(visit: Visit) -> Response:
 
 def report(visit: Visit) -> Response:
     """GET /portal/upload/{id}/report: what was refused, and what is to be known, row by row, as CSV."""
-    found = places.found(visit, _imports(visit), visit.at("id"))
-    if not found.report.exists():
+    found = _imports(visit).one(visit.at("id"))
+    if not found.contents.has(found.kept, REPORT):
         raise InputError("this import has no report yet")
     headers = {"Content-Disposition": 'attachment; filename="refused.csv"'}
-    file = found.report.open("rb")
-
-    def pieces() -> Iterator[bytes]:
-        with file:
-            while data := file.read(_PIECE):
-                yield data
-
-    return StreamingResponse(pieces(), headers=headers, media_type="text/csv; charset=utf-8; header=present")
+    content = found.read(REPORT)
+    return StreamingResponse(content, headers=headers, media_type="text/csv; charset=utf-8; header=present")
 
 
 def cancel(visit: Visit) -> Response:
     """POST /portal/upload/{id}/cancel: what is stored stays."""
-    found = places.found(visit, _imports(visit), visit.at("id"))
+    found = _imports(visit).one(visit.at("id"))
     _imports(visit).cancel(found)
     return visit.go(f"{UPLOAD}/{found.id}", "It ends soon; what is stored stays.")
 
 
 def again(visit: Visit) -> Response:
     """POST /portal/upload/{id}/again: go on where it was."""
-    found = places.found(visit, _imports(visit), visit.at("id"))
-    _imports(visit).again(found, visit.tenant.uid, by=visit.person.name)
+    found = _imports(visit).one(visit.at("id"))
+    _imports(visit).again(found, by=visit.person.name)
     return visit.go(f"{UPLOAD}/{found.id}")
 
 
 def _imports(visit: Visit) -> Imports:
-    return Imports(visit.settings.home, visit.settings.database_url)
+    return Imports(visit.settings.home, visit.tenant)
 
 
 def _page(visit: Visit, fault: IndiciaError | None = None) -> Response:
     given = Given(visit.form)
-    earlier: list[Import] = _imports(visit).every(visit.tenant.uid)
     return visit.page(
         "upload.html",
         200 if fault is None else fault.status,
         fault=fault,
         given=given,
-        earlier=earlier,
-        elsewhere=places.elsewhere(visit, _imports(visit), earlier),
+        earlier=_imports(visit).every(),
         kept=Imports.kept.days,
         forms=list(FORMS.items()),
         functions=[str(one) for one in DetectionFunction],
