@@ -52,6 +52,9 @@ class Odd(Work[Asked, State]):
             os.kill(os.getpid(), signal.SIGKILL)
         if what == "late":
             signal.setitimer(signal.ITIMER_REAL, 0.1)
+        while what == "sleep":  # and nothing is told meanwhile
+            time.sleep(0.1)
+            self.stop_if_asked()
         while what in ("wait", "late"):
             self.tell()
             time.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from indicia.live.work import Desk
 from indicia.store import UPLOAD, NewJob, Phase, Piece, Store, TenantStore
 from odd_jobs import RESULT, Odd, Odds
 from service import wait_until
-from stored import everything, opened, raw, url
+from stored import drop, everything, on, opened, raw, url
 
 pytestmark = pytest.mark.full
 
@@ -54,14 +55,14 @@ class Bench:
 
     def ends(self, one: Job[Any, Any], host: int = 0) -> State:
         """What is said of a job that has ended."""
-        wait_until(30, lambda: self.odds(host).one(one.id).state.phase.is_over)
+        wait_until(90, lambda: self.odds(host).one(one.id).state.phase.is_over)
         state = self.odds(host).one(one.id).state
         assert isinstance(state, State)
         return state
 
     def runs(self, one: Job[Any, Any]) -> int:
         """Wait until a process works on it; its number."""
-        wait_until(30, lambda: self.odds().one(one.id).state.read > 0 and bool(processes(one.id)))
+        wait_until(90, lambda: self.odds().one(one.id).state.read > 0 and bool(processes(one.id)))
         return processes(one.id)[0]
 
     def forget_leases(self) -> None:
@@ -77,11 +78,31 @@ def benched(path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def odd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work of `odd_jobs` alone is done."""
     monkeypatch.setattr(runner, "KINDS", (Odds,))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, database: str, odd: None) -> Iterator[Bench]:
     with benched(tmp_path / "indicia.db") as found:
         yield found
+
+
+@pytest.fixture
+def in_file(tmp_path: Path, odd: None) -> Iterator[Bench]:
+    """For what costs a process, and is the same on both."""
+    with benched(tmp_path / "indicia.db") as found:
+        yield found
+
+
+@pytest.fixture
+def on_server(tmp_path: Path, odd: None) -> Iterator[Bench]:
+    """For what takes several hosts."""
+    with on("postgresql"), benched(tmp_path / "indicia.db") as found:
+        yield found
+    drop(tmp_path)
 
 
 def processes(key: str) -> list[int]:
@@ -104,7 +125,8 @@ def gone(number: int) -> bool:
 
 def left(bench: Bench) -> list[Path]:
     """Files of jobs that lie in the homes."""
-    found = [path for host in range(3) for path in bench.home(host).rglob("*") if path.is_file()]
+    homes = {bench.home(host) for host in range(3)}
+    found = [path for home in homes for path in home.rglob("*") if path.is_file()]
     return [path for path in found if not path.name.startswith("place-")]
 
 
@@ -120,35 +142,42 @@ ENDINGS = {
 }
 
 
-def test_however_it_ends_it_is_told(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    with bench.running():
-        jobs = [bench.odds().begin(what) for what in ENDINGS]
-        states = [bench.ends(one) for one in jobs]
-    assert [(state.phase, state.fault) for state in states] == list(ENDINGS.values())
-    said = capfd.readouterr().err
-    assert "odd_jobs.py" in said, "the place in our code, where it is ours"
-    assert "log of a" not in said
-    done = bench.odds(1).one(jobs[0].id)
-    assert b"".join(done.read(RESULT)) == b"done 0\ndone 1\ndone 2\n"
-    assert b"".join(done.read(RESULT, 7)) == b"done 1\ndone 2\n"
-    if bench.store.shared:
-        wait_until(10, lambda: not left(bench))
+def test_however_it_ends_it_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        for what, ending in ENDINGS.items():
+            bench.odds().begin(what)
+            taken = bench.odds().take(what)
+            assert taken is not None
+            Odd(Desk(bench.odds(), taken), bench.home(0), "").run()
+            bench.odds().give_back(taken, counted=True)
+            seen = bench.odds(1).one(taken.id)
+            assert (seen.state.phase, seen.state.fault) == ending
+            lines = [f"{what} {number}\n".encode() for number in range(3)]
+            assert b"".join(seen.read(RESULT)) == b"".join(lines)
+            assert b"".join(seen.read(RESULT, len(lines[0]))) == b"".join(lines[1:])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caplog.text.count("odd_jobs.py") == 1, "the place in our code, where it is ours"
+    assert "log of a" not in caplog.text
+    kept = [path for path in left(bench) if path.name == UPLOAD]
+    assert len(kept) == (0 if bench.store.shared else len(ENDINGS))
 
 
-def test_a_process_ends_cleanly_while_its_service_goes_on(bench: Bench) -> None:
+def test_a_process_ends_cleanly_while_its_service_goes_on(in_file: Bench) -> None:
     """Its pipe is still open then, and a thread waits at it."""
-    one = bench.odds().begin("memory")
-    taken = bench.odds().take("a lease")
+    one = in_file.odds().begin("memory")
+    taken = in_file.odds().take("a lease")
     assert taken is not None
-    command = [sys.executable, "-m", "odd_jobs", str(bench.home(0)), bench.own.uid, one.id, "a lease"]
+    command = [sys.executable, "-m", "odd_jobs", str(in_file.home(0)), in_file.own.uid, one.id, "a lease"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stderr is not None
     with process.stdin, process.stderr:
-        process.stdin.write(url(bench.path).encode() + b"\n")
+        process.stdin.write(url(in_file.path).encode() + b"\n")
         process.stdin.flush()
-        assert (process.wait(20), process.stderr.read()) == (0, b"")
-    assert bench.odds().one(one.id).state.phase is Phase.FAILED
+        assert (process.wait(90), process.stderr.read()) == (0, b"")
+    assert in_file.odds().one(one.id).state.phase is Phase.FAILED
 
 
 def test_the_store_s_url_is_not_among_the_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,54 +317,54 @@ def test_who_has_lost_a_lease_writes_nothing(bench: Bench) -> None:
     assert list(quick.one(one.id).read(RESULT)) == []
 
 
-def test_a_process_that_has_lost_its_lease_ends(bench: Bench) -> None:
-    with bench.running():
-        one = bench.odds().begin("wait")
-        number = bench.runs(one)
-        with raw(bench.path) as execute:
+def test_a_process_that_has_lost_its_lease_ends(in_file: Bench) -> None:
+    with in_file.running():
+        one = in_file.odds().begin("wait")
+        number = in_file.runs(one)
+        with raw(in_file.path) as execute:
             execute("UPDATE jobs SET lease = 'another', lease_until = 9000000000000000")
-        wait_until(10, lambda: gone(number))
-    assert bench.odds().one(one.id).state.phase is Phase.RUNNING, "by whoever has it"
+        wait_until(60, lambda: gone(number))
+    assert in_file.odds().one(one.id).state.phase is Phase.RUNNING, "by whoever has it"
 
 
-def test_a_lease_is_renewed_while_its_process_lives(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = bench.odds().begin("wait")
-    with raw(bench.path) as execute:
-        asked = "SELECT lease_until FROM jobs"
-        with bench.running():
-            bench.runs(one)
-            ((first,),) = execute(asked)
-    with raw(bench.path) as execute, bench.running():
-        wait_until(30, lambda: bench.odds().one(one.id).state.phase is Phase.RUNNING)
-        wait_until(10, lambda: execute(asked) > [(first,)])
+def test_a_lease_is_renewed_while_its_process_lives(in_file: Bench) -> None:
+    def until() -> int:
+        with raw(in_file.path) as execute:
+            ((found,),) = execute("SELECT lease_until FROM jobs")
+        return int(found)
+
+    with in_file.running():
+        one = in_file.odds().begin("sleep")
+        in_file.runs(one)
+        first = until()
+        wait_until(60, lambda: until() > first)
+        assert until() > first + 3_000_000
 
 
 def test_a_file_that_kills_its_process_does_not_go_round_for_ever(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    in_file: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "indicia.live"), bench.running():
-        state = bench.ends(bench.odds().begin("kill"))
+    with caplog.at_level(logging.WARNING, "indicia.live"), in_file.running():
+        state = in_file.ends(in_file.odds().begin("kill"))
     assert state.phase is Phase.FAILED
     assert state.fault.startswith("its process went away 3 times before it had ended")
     assert caplog.text.count("ended with -9") == ATTEMPTS
-    with bench.running():
-        (one,) = bench.odds().every()
-        bench.odds().again(one)
-        assert bench.ends(one).phase is Phase.FAILED
-        assert caplog.text.count("ended with -9") == 2 * ATTEMPTS, "begun again it has as many"
+    (one,) = in_file.odds().every()
+    in_file.odds().again(one)
+    assert in_file.odds().one(one.id).kept.attempts == 0
 
 
-def test_a_service_that_is_stopped_gives_its_jobs_back(bench: Bench) -> None:
-    with bench.running(0):
-        one = bench.odds().begin("wait")
-        number = bench.runs(one)
+def test_a_service_that_is_stopped_gives_its_jobs_back(on_server: Bench) -> None:
+    with on_server.running(0):
+        one = on_server.odds().begin("wait")
+        number = on_server.runs(one)
     assert gone(number)
-    back = bench.odds().one(one.id)
+    back = on_server.odds().one(one.id)
     assert (back.state.phase, back.kept.attempts) == (Phase.WAITING, 0)
-    with bench.running(1):
-        wait_until(20, lambda: len(processes(one.id)) == 1)
-        bench.odds().cancel(one)
-        assert bench.ends(one).phase is Phase.CANCELLED
+    with on_server.running(1):
+        wait_until(90, lambda: len(processes(one.id)) == 1)
+        on_server.odds().cancel(one)
+        assert on_server.ends(one).phase is Phase.CANCELLED
 
 
 HOST = """
@@ -359,27 +388,27 @@ def host(path: Path, home: Path, kinds: str = "(Odds,)") -> subprocess.Popen[byt
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": folder})
 
 
-def test_of_a_host_that_was_killed_another_one_takes_the_jobs(bench: Bench) -> None:
-    process = host(bench.path, bench.home(1))
+def test_of_a_host_that_was_killed_another_one_takes_the_jobs(on_server: Bench) -> None:
+    process = host(on_server.path, on_server.home(1))
     try:
-        one = bench.odds().begin("wait")
-        number = bench.runs(one)
+        one = on_server.odds().begin("wait")
+        number = on_server.runs(one)
     finally:
         process.kill()
         process.wait(10)
-    wait_until(10, lambda: gone(number))
-    assert bench.odds().one(one.id).state.phase is Phase.RUNNING
-    with bench.running(2):
+    wait_until(60, lambda: gone(number))
+    assert on_server.odds().one(one.id).state.phase is Phase.RUNNING
+    with on_server.running(2):
         time.sleep(1)
         assert processes(one.id) == [], "its lease is not over"
-        bench.forget_leases()
-        assert bench.runs(one)
-        assert bench.odds().one(one.id).kept.attempts == 2
-        bench.odds().delete(one)
-        wait_until(10, lambda: not processes(one.id))
+        on_server.forget_leases()
+        assert on_server.runs(one)
+        assert on_server.odds().one(one.id).kept.attempts == 2
+        on_server.odds().delete(one)
+        wait_until(60, lambda: not processes(one.id))
     for which in (1, 2):
-        runner.tidy(bench.store, bench.home(which))
-    assert left(bench) == []
+        runner.tidy(on_server.store, on_server.home(which))
+    assert left(on_server) == []
 
 
 # What people do with them

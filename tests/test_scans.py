@@ -95,13 +95,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield found
 
 
-@pytest.fixture
-def either(tmp_path: Path, database: str) -> Iterator[Bench]:
-    """As `bench`, on both databases."""
-    with benched(tmp_path) as found:
-        yield found
-
-
 def by_the_road(tenant: TenantStore, path: Path) -> list[Detection]:
     """What `indicia scan` would tell."""
     found: list[Detection] = []
@@ -121,11 +114,11 @@ LOG = b"".join(
 )
 
 
-def test_a_scan_finds_what_the_road_finds(either: Bench, tmp_path: Path) -> None:
+def test_a_scan_finds_what_the_road_finds(bench: Bench, tmp_path: Path) -> None:
     plain = tmp_path / "dns.log"
     plain.write_bytes(LOG)
-    wanted = by_the_road(either.mine, plain)
-    done = either.scan(LOG)
+    wanted = by_the_road(bench.mine, plain)
+    done = bench.scan(LOG)
     assert (done.state.phase, done.state.fault) == (Phase.DONE, "")
     found, end = done.found(0, 1000)
     assert [one.id for one in found] == [one.id for one in wanted]
@@ -137,11 +130,11 @@ def test_a_scan_finds_what_the_road_finds(either: Bench, tmp_path: Path) -> None
     assert state.raising + state.silent == state.listed == len(wanted)
     assert sum(one.detections for one in state.alerts) == state.raising
     assert (found[0].source, found[0].machine) == ("dns.log", wanted[0].machine)
-    assert either.mine.counts().detections == 0, "it was not to be recorded"
+    assert bench.mine.counts().detections == 0, "it was not to be recorded"
 
 
-def test_what_is_found_is_told_page_by_page(either: Bench) -> None:
-    done = either.scan(LOG)
+def test_what_is_found_is_told_page_by_page(bench: Bench) -> None:
+    done = bench.scan(LOG)
     place, ids = 0, []
     while page := done.found(place, 4)[0]:
         ids += [one.id for one in page]
@@ -152,18 +145,18 @@ def test_what_is_found_is_told_page_by_page(either: Bench) -> None:
     assert done.found(10**9, 5) == ([], 10**9)
 
 
-def test_what_is_found_can_be_recorded_at_once_or_later(either: Bench) -> None:
-    later = either.scan(LOG)
-    either.scans.record(later, "sam")
-    recorded = either.ended(later)
+def test_what_is_found_can_be_recorded_at_once_or_later(bench: Bench) -> None:
+    later = bench.scan(LOG)
+    bench.scans.record(later, "sam")
+    recorded = bench.ended(later)
     assert (recorded.asked.by, recorded.asked.record) == ("sam", True)
-    assert recorded.state.recorded == later.state.listed == either.mine.counts().detections
+    assert recorded.state.recorded == later.state.listed == bench.mine.counts().detections
     assert recorded.state.opened == len(later.state.alerts)
-    alerts = {alert.id: alert for alert in either.mine.alerts()}
+    alerts = {alert.id: alert for alert in bench.mine.alerts()}
     assert {one.id: one.number for one in recorded.state.alerts} == {
         one.id: one.number for one in alerts.values()
     }
-    at_once = either.scan(LOG, record=True)
+    at_once = bench.scan(LOG, record=True)
     assert at_once.state.recorded == at_once.state.opened == 0, "it was there already"
     assert {one.id for one in at_once.state.alerts} == set(alerts)
 
@@ -241,10 +234,10 @@ def many(size: int) -> bytes:
     return line * (size // len(line))
 
 
-def test_a_scan_that_runs_can_be_cancelled(either: Bench) -> None:
-    begun = either.begun(many(15 * 2**20))
-    either.scans.cancel(begun)
-    assert either.ended(begun, 20).state.phase is Phase.CANCELLED
+def test_a_scan_that_runs_can_be_cancelled(bench: Bench) -> None:
+    begun = bench.begun(many(15 * 2**20))
+    bench.scans.cancel(begun)
+    assert bench.ended(begun, 20).state.phase is Phase.CANCELLED
 
 
 def test_what_is_too_old_or_too_much_goes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

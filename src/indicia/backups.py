@@ -7,8 +7,9 @@
            unfinished        until then; what lies beside no such file is nothing that a backup left
 
 It is made while others read and write, and holds what the store held at one moment. `config.toml` is not in
-it, nor what can be made again (`indexes/`), nor files that people brought to be scanned. Who has a backup
-can sign tokens as the service does and show its certificate: it is mode 0700, and belongs where keys belong.
+it, nor what can be made again (`indexes/`), nor jobs of the portal and files that people brought for them.
+Who has a backup can sign tokens as the service does and show its certificate: it is mode 0700, and belongs
+where keys belong.
 """
 
 from __future__ import annotations

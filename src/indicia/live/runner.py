@@ -160,5 +160,7 @@ def tidy(store: Store, home: Path) -> None:
             kind(home, store.tenant(tenant.uid)).tidy()
         there = {tenant.uid for tenant in tenants}
         for folder in (home / kind.kind).iterdir() if (home / kind.kind).is_dir() else ():
-            if folder.is_dir() and folder.name not in there:
+            # Of a database that this home has no longer, or not yet again.
+            old = time.time() - folder.stat().st_mtime > kind.kept.total_seconds()
+            if folder.is_dir() and folder.name not in there and old:
                 shutil.rmtree(folder, ignore_errors=True)

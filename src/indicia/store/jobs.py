@@ -124,7 +124,9 @@ class Jobs(Part):
             scope.insert(jobs, kind=kind, key=new.key, phase=Phase.COMING, **values, **until)
             return gone
 
-    def begin_again(self, kind: str, key: str, asked: str, state: str, at: datetime, unfinished: int) -> bool | None:
+    def begin_again(
+        self, kind: str, key: str, asked: str, state: str, at: datetime, unfinished: int
+    ) -> bool | None:
         """Have one that has ended wait anew, without its results; whether it had ended.
 
         None where so many are unfinished.

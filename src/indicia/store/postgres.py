@@ -59,10 +59,13 @@ _SESSION = (
     # A host that went away without a word gives its lock back within a minute.
     "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
 )
-_IDLE = "idle_in_transaction_session_timeout"
-_BESIDE = f"SET LOCAL {_IDLE} = '{_STALLED}'"
-_LOCK = f"{_BESIDE}; SELECT pg_advisory_xact_lock({WRITERS})"
-_LOCK_BESIDE = f"SELECT pg_advisory_xact_lock(%s, %s), set_config('{_IDLE}', '{_STALLED}', true)"
+_LOCK = (
+    f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
+)
+_BESIDE = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
+_LOCK_BESIDE = (
+    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), pg_advisory_xact_lock(%s, %s)"
+)
 
 _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
 
@@ -180,9 +183,9 @@ class PostgreSQL:
             connection.begin(),
         ):
             if key is None:
-                connection.exec_driver_sql(_BESIDE)
+                connection.exec_driver_sql(_BESIDE, (_STALLED,))
             else:
-                connection.exec_driver_sql(_LOCK_BESIDE, (_MARKS, _signed(key)))
+                connection.exec_driver_sql(_LOCK_BESIDE, (_STALLED, _MARKS, _signed(key)))
             yield connection
 
     def turn(self, name: str) -> SessionTurn:
