@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import postgres
 import stored
 from indicia.errors import InputError, StoreError
 from indicia.live import compiled, following
-from indicia.store import Store, TenantStore, inspection, migrate
+from indicia.store import UPLOAD, NewJob, Phase, Piece, Store, TenantStore, inspection, migrate
 from indicia.store import postgres as engine
 from indicia.store.tables import METADATA, OF_TENANTS
 from service import add_access, local
@@ -393,6 +394,11 @@ def furnish(tenant: TenantStore) -> None:
     tenant.record([replace(met, event_text="{}")])
     tenant.add_application("app", ["role"])
     tenant.change_definition(owner.id, {"title": "other"}, "x")
+    new = NewJob("0" * 16, "a lease", "host", "a.log", "x", datetime.now(UTC))
+    assert tenant.jobs.add("scans", new, 60, unfinished=1, most=1) == []
+    last = {"phase": Phase.WAITING, "asked": "{}", "state": "{}"}
+    assert tenant.jobs.put("scans", new.key, "a lease", 60, last, [Piece(UPLOAD, 0, b"a")])
+    assert tenant.jobs.take("scans", "another", "host", 60) is not None
     assert tenant.counts().indicators == 4
 
 

@@ -35,6 +35,8 @@ RENEWAL = 4.0
 """Seconds between two renewals: a writer of a file may wait 15 s for its turn."""
 ATTEMPTS = 3
 """How often one is taken before it has failed."""
+ARRIVAL = 3600.0
+"""Seconds that a file may be on its way to an earlier version, which has no row for it."""
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\!]+")
 
@@ -249,10 +251,11 @@ class Jobs(Generic[J]):
 
     def _is_left(self, path: Path) -> bool:
         """Whether nobody needs a folder that is of no job."""
-        if not (path / "asked.json").exists():
-            return True
+        age = time.time() - path.stat().st_mtime
         # An earlier version kept all of a job there, and may run beside this one.
-        return time.time() - path.stat().st_mtime > self.kept.total_seconds()
+        if (path / "asked.json").exists():
+            return age > self.kept.total_seconds()
+        return not (path / UPLOAD).exists() or age > ARRIVAL
 
     def _forget(self, key: str) -> None:
         shutil.rmtree(self.contents.folder / key, ignore_errors=True)

@@ -66,11 +66,14 @@ class Runner:
 
     def look(self) -> None:
         """Begin what waits, while there is a place for it."""
-        for kind in KINDS:
-            while (tenants := self._store.waiting(kind.kind)) and (place := self._place(kind)) is not None:
-                with place:
-                    if not any(self._begin(kind(self._home, tenant), place) for tenant in tenants):
-                        break  # others were quicker
+        begun = True
+        while begun and (found := self._store.waiting()):
+            begun = False
+            for kind in KINDS:
+                jobs = [kind(self._home, tenant) for name, tenant in found if name == kind.kind]
+                if jobs and (place := self._place(kind)) is not None:
+                    with place:  # the first one is taken that others have not been quicker at
+                        begun |= any(self._begin(one, place) for one in jobs)
 
     def _end(self) -> None:
         for process in list(self._children.values()):

@@ -58,7 +58,7 @@ class Desk(Generic[A, S]):
             if old.is_dir() and old != self.folder:
                 shutil.rmtree(old, ignore_errors=True)
         """For results."""
-        self.cancelled = False
+        self.cancelled = one.kept.cancelled
         """Whether somebody has had enough."""
         self.over = threading.Event()
         """The last word is being said."""

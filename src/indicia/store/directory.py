@@ -151,8 +151,8 @@ def sending(connection: Connection) -> list[Tenant]:
     return [rows.tenant(row) for row in found]
 
 
-def waiting(connection: Connection, kind: str) -> list[Tenant]:
-    """The tenants of whose jobs of a kind one can be taken: first those of whom the fewest run.
+def waiting(connection: Connection) -> list[tuple[str, Tenant]]:
+    """Kinds of jobs, and tenants of whom one can be taken: first those of whom the fewest of the kind run.
 
     So nobody holds all places while another one waits; of equals the one that waits longest comes first.
     """
@@ -161,11 +161,12 @@ def waiting(connection: Connection, kind: str) -> list[Tenant]:
     runs = func.sum(case((and_(jobs.c.phase == Phase.RUNNING, not_(free)), 1), else_=0))
     since = func.min(case((free, jobs.c.made_at)))
     unfinished = jobs.c.phase.in_((Phase.WAITING, Phase.RUNNING))
-    some = select(jobs.c.tenant_id, runs.label("runs"), since.label("since"))
-    some = some.where(jobs.c.kind == kind, unfinished).group_by(jobs.c.tenant_id)
+    some = select(jobs.c.tenant_id, jobs.c.kind, runs.label("runs"), since.label("since"))
+    some = some.where(unfinished).group_by(jobs.c.tenant_id, jobs.c.kind)
     each = some.having(since.is_not(None)).subquery()
-    asked = select(table).join(each, each.c.tenant_id == table.c.id).order_by(each.c.runs, each.c.since)
-    return [rows.tenant(row) for row in connection.execute(asked)]
+    asked = select(table, each.c.kind).join(each, each.c.tenant_id == table.c.id)
+    found = connection.execute(asked.order_by(each.c.runs, each.c.since))
+    return [(row.kind, rows.tenant(row)) for row in found]
 
 
 def application(connection: Connection, client_id: str) -> Application | None:

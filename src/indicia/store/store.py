@@ -121,11 +121,11 @@ class Store:
             found = directory.sending(connection)
         return [TenantStore(self._database, one, self.quotas) for one in found]
 
-    def waiting(self, kind: str) -> list[TenantStore]:
-        """The store as those tenants see it of whose jobs of a kind one can be taken, in a fair order."""
+    def waiting(self) -> list[tuple[str, TenantStore]]:
+        """Kinds of jobs, and the store as those tenants see it of whom one can be taken, in a fair order."""
         with self._database.reading() as connection:
-            found = directory.waiting(connection, kind)
-        return [TenantStore(self._database, one, self.quotas) for one in found]
+            found = directory.waiting(connection)
+        return [(kind, TenantStore(self._database, one, self.quotas)) for kind, one in found]
 
     def application(self, client_id: str) -> Application | None:
         """Whose client id it is, with roles, secrets (hashes) and certificates; None where unknown."""
