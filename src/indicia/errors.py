@@ -19,6 +19,7 @@
     ├── TooManyRequests           slow down; says for how long                   429
     ├── QuotaExceeded             a tenant's quota is used up                    507
     ├── StoreError                the store cannot be used (says what to do)     503
+    │   └── OutcomeUnknown        the server's answer was lost; it may be done       504
     ├── MatchingFailed            events could not be matched                    500
     ├── ServiceError              what the client (SDK) meets beside refusals    502
     │   ├── Unreachable           no connection to the service was made          503
@@ -226,6 +227,16 @@ class StoreError(IndiciaError):
         super().__init__(message, **more)
         self.away = away
         """Its server is not there, or takes no writes: it is worth waiting for."""
+
+
+class OutcomeUnknown(StoreError):
+    """The answer of the store's server was lost as it was to keep something: it may have been done."""
+
+    code = "OutcomeUnknown"
+    status = 504
+
+    def __init__(self, message: str, **more: Any) -> None:
+        super().__init__(message, **{"away": True} | more)
 
 
 class MatchingFailed(IndiciaError):

@@ -196,7 +196,7 @@ class Load:
             if reply is not None and reply.status_code == 201:
                 return
             # It may have been done: who makes something looks before doing it again.
-            lost = reply is None or reply.status_code == 502
+            lost = reply is None or reply.status_code in (502, 504)
             if lost and _until(caller, "GET", asked).json()["value"]:
                 return
             time.sleep(0.1)

@@ -24,7 +24,7 @@ FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1
 NOT_LIMITED = resource.RLIM_INFINITY
 LOST = 0
 """In the place of a status where no answer came."""
-EXPECTED = frozenset({200, 201, 204, 401, 429, 503})
+EXPECTED = frozenset({200, 201, 204, 401, 429, 503, 504})
 WAITS = frozenset({429, 503})
 """Answers that say after what time to come back."""
 

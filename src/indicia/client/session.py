@@ -142,7 +142,7 @@ class Session:
             wait = self._wait(request, outcome, attempt)
             if wait is None:
                 break
-            doubtful = doubtful or (isinstance(outcome, Lost) and outcome.sent)
+            doubtful = doubtful or (outcome.sent if isinstance(outcome, Lost) else outcome.status == 504)
             attempt += 1
             yield Wait(wait)
         if isinstance(outcome, Lost):
@@ -176,6 +176,8 @@ def _may_repeat(request: Request, outcome: Answer | Lost) -> bool:
         return request.repeatable or not outcome.sent
     if outcome.status == 503:
         return request.repeatable or "retry-after" in outcome.headers
+    if outcome.status == 504:  # the service does not know either
+        return request.repeatable
     return outcome.status == 429
 
 

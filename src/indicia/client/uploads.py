@@ -20,7 +20,14 @@ from indicia.client.nouns import (
 )
 from indicia.client.session import Session
 from indicia.client.wire import Steps, Wait
-from indicia.errors import AnswerLost, BadAnswer, IndiciaError, InvalidValue, UploadStopped
+from indicia.errors import (
+    AnswerLost,
+    BadAnswer,
+    IndiciaError,
+    InvalidValue,
+    OutcomeUnknown,
+    UploadStopped,
+)
 from indicia.model import BULK_LIMIT
 
 N = TypeVar("N", bound=Fields)
@@ -217,8 +224,8 @@ def _store(session: Session, kind: Kind[N], chunk: list[N], after: int, *, doubt
             return (yield from _highest(session, kind))
         try:
             return _last_id((yield from session.call("POST", url, content)))
-        except AnswerLost as error:
-            if error.timed_out or attempt >= session.retries.attempts:
+        except (AnswerLost, OutcomeUnknown) as error:
+            if getattr(error, "timed_out", False) or attempt >= session.retries.attempts:
                 raise
         yield Wait(session.backoff(attempt))
         attempt, doubtful = attempt + 1, True

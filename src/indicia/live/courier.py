@@ -28,6 +28,8 @@ from indicia.messages import Delivery, Message, Outcome, Output
 from indicia.store import Outbox, Store, Turn
 
 TURN = "outputs"
+LOST_SECONDS = 20.0
+"""The turn is another one's when it was not asked for so long: who has it may be cut off from the store."""
 LOOK_SECONDS = 0.5
 """How often it is looked whether there is something to send."""
 TURN_SECONDS = 2.0
@@ -57,7 +59,7 @@ class Courier:
 
     def run(self, stopped: threading.Event) -> None:
         """Until it is stopped; while another process delivers, this one waits."""
-        with closing(self._store.turn(TURN)) as turn:
+        with closing(self._store.turn(TURN, LOST_SECONDS)) as turn:
             while not stopped.is_set():
                 try:
                     self._run(_Going(stopped, turn))
@@ -76,7 +78,7 @@ class Courier:
 
     def run_once(self, stopped: threading.Event) -> bool:
         """Send what can be sent now, and end; False where another process delivers. StoreError."""
-        with closing(self._store.turn(TURN)) as turn:
+        with closing(self._store.turn(TURN, LOST_SECONDS)) as turn:
             going = _Going(stopped, turn)
             mine = going.begins()
             if mine:

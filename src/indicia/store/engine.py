@@ -72,8 +72,8 @@ class Database(Protocol):
         Returns at once where the database cannot say it; who needs to know looks now and then in any case.
         """
 
-    def turn(self, name: str) -> Turn:
-        """What one process of all does: see `turns`."""
+    def turn(self, name: str, seconds: float = 0) -> Turn:
+        """What one process of all does, as long as it asks every so many `seconds`: see `turns`."""
 
     def close(self) -> None:
         """Give back every connection."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 import re
 import select
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 from zlib import crc32
 
@@ -28,7 +29,8 @@ from psycopg.types.string import StrDumperUnknown, TextLoader
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, TimeoutError
 
-from indicia.errors import InputError, StoreError
+from indicia.errors import InputError, OutcomeUnknown, StoreError
+from indicia.store.reach import Line, Reach
 from indicia.store.scope import CHANNEL, WALLED
 
 WRITERS = 0x1D1C1A
@@ -42,13 +44,13 @@ One of them is for who writes: many who read would take each that comes back bef
 """
 _PATIENCE = 30
 """Seconds that who wants a connection waits for one."""
-_STALLED = "60s"
-"""How long a writer may do nothing: a process that was stopped must not hold up all others for good."""
+_STALLED = "20s"
+"""How long a writer may do nothing: a process that is stopped or cut off must not hold up all others."""
 
 _DEFAULTS = {
-    "connect_timeout": "10",
+    "connect_timeout": "5",
     "application_name": "indicia",
-    # A server that went away without a word is given up after some 20 seconds, not after hours.
+    # `reach` sees to it that nobody waits; these are for connections that nobody waits for.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "2",
@@ -56,8 +58,9 @@ _DEFAULTS = {
 }
 _SESSION = (
     "SET client_encoding = 'UTF8'; SET jit = off; "
-    # A host that went away without a word gives its lock back within a minute.
-    "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
+    # A host that went away without a word gives its lock back within 20 seconds.
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2; "
+    "SET tcp_user_timeout = 20000; "
 )
 _LOCK = (
     f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED}'; SELECT pg_advisory_xact_lock({WRITERS})"
@@ -73,6 +76,10 @@ _GLANCE = 0.25
 """Seconds between two looks whether a listener is to end."""
 
 _TOO_MANY = "too many requests use the store at once; try again"
+_BEAT = 5.0
+"""Seconds after which a listener that hears nothing asks whether it is still heard."""
+_REST = 1.0
+"""Seconds until a listener whose server is away tries again."""
 _LATER = 5
 """Seconds after which it is worth another try, where a server is away."""
 _STATES: tuple[tuple[str, str, int | None], ...] = (
@@ -100,6 +107,8 @@ _STATES: tuple[tuple[str, str, int | None], ...] = (
     ("42P01", "a table of {name} is gone, or was never made; see which `search_path` its user has", None),
 )
 """Beginnings of SQLSTATE, the longer before the shorter."""
+_UNSURE = ("", "08", "57")
+"""After a commit: the connection ended, which may have been before it or after it."""
 _AT_THE_DOOR: tuple[tuple[str, str], ...] = (
     ("too many ", "53300"),
     ("remaining connection slots", "53300"),
@@ -124,7 +133,8 @@ class PostgreSQL:
         self._busy_seconds = busy_seconds
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(_MOST - 1)
-        self._engine = _engine(self._conninfo, self.name, busy_seconds)
+        self._reach = Reach(self._conninfo, self.name)
+        self._engine = _engine(self._reach, busy_seconds)
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -168,7 +178,7 @@ class PostgreSQL:
             self._in_words(),
             self._taking_turn(),
             self._engine.connect() as connection,
-            connection.begin(),
+            self._committed(connection),
         ):
             connection.exec_driver_sql(_LOCK)
             yield connection
@@ -188,9 +198,9 @@ class PostgreSQL:
                 connection.exec_driver_sql(_LOCK_BESIDE, (_STALLED, _MARKS, _signed(key)))
             yield connection
 
-    def turn(self, name: str) -> SessionTurn:
-        """A lock of a session of its own."""
-        return SessionTurn(self._conninfo, name, self._in_words)
+    def turn(self, name: str, seconds: float = 0) -> SessionTurn:
+        """A lock of a session of its own, which the server ends when it was not asked for so many seconds."""
+        return SessionTurn(self._reach, name, seconds, self._in_words)
 
     def tidying(self) -> AbstractContextManager[Connection]:
         """As `writing`: the server writes its log home by itself."""
@@ -226,15 +236,23 @@ class PostgreSQL:
         """Call `told` soon after anybody changed what is matched, until `over`."""
         while not over.is_set():
             try:
-                with _reached(self._conninfo, self.name) as raw:
-                    raw.autocommit = True
+                self._reach.must_answer()
+                with closing(self._reach.connect(autocommit=True)) as raw:
                     raw.execute(f"LISTEN {CHANNEL}".encode())
-                    told()  # of what was committed before
                     while not over.is_set():
-                        for _ in raw.notifies(timeout=_GLANCE, stop_after=1):
-                            told()
+                        raw.execute("SELECT 1")  # one that is cut off hears as little as one that is idle
+                        told()  # of what was committed before
+                        self._listen(raw, told, over)
             except (psycopg.Error, StoreError):  # a server that is away; who looks by itself says so
-                over.wait(_LATER)
+                over.wait(_REST)
+
+    @staticmethod
+    def _listen(raw: Line, told: Callable[[], None], over: threading.Event) -> None:
+        """For _BEAT seconds."""
+        end = time.monotonic() + _BEAT
+        while not over.is_set() and time.monotonic() < end:
+            for _ in raw.notifies(timeout=_GLANCE, stop_after=1):
+                told()
 
     def close(self) -> None:
         """Give back every connection."""
@@ -246,6 +264,7 @@ class PostgreSQL:
         if not self._turn.acquire(timeout=self._busy_seconds):
             raise StoreError(f"a longer write to {self.name} is still running; try again", retry_after=2)
         try:
+            self._reach.must_answer()
             yield
         finally:
             self._turn.release()
@@ -256,9 +275,26 @@ class PostgreSQL:
         if not self._places.acquire(timeout=_PATIENCE):
             raise StoreError(_TOO_MANY, retry_after=2)
         try:
+            self._reach.must_answer()
             yield
         finally:
             self._places.release()
+
+    @contextmanager
+    def _committed(self, connection: Connection) -> Iterator[None]:
+        """A transaction; OutcomeUnknown where the answer to its commit was lost."""
+        done = False
+        try:
+            with connection.begin():
+                yield
+                done = True
+        except (DBAPIError, psycopg.Error) as error:
+            if done and _state(error)[:2] in _UNSURE:
+                said = _in_words(error, self.name)
+                raise OutcomeUnknown(
+                    f"{said}; whether it was done is not known", retry_after=_LATER
+                ) from error
+            raise
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -276,12 +312,13 @@ class SessionTurn:
     patience = 2.0
 
     def __init__(
-        self, conninfo: str, name: str, in_words: Callable[[], AbstractContextManager[None]]
+        self, reach: Reach, name: str, seconds: float, in_words: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        self._conninfo, self._in_words = conninfo, in_words
+        self._reach, self._in_words = reach, in_words
+        self._settings = f"{_SESSION}SET idle_session_timeout = {int(seconds * 1000)}"
         self._key = (_TURNS, _signed(crc32(name.encode())))
         self._guard = threading.Lock()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Line | None = None
         self._held = False
 
     def take(self) -> bool:
@@ -291,8 +328,9 @@ class SessionTurn:
                 return self._answers()
             try:
                 if self._connection is None:
-                    self._connection = psycopg.connect(self._conninfo, autocommit=True)
-                    self._connection.execute(_SESSION.encode())
+                    self._reach.must_answer()
+                    self._connection = self._reach.connect(autocommit=True)
+                    self._connection.execute(self._settings.encode())
                 row = self._connection.execute("SELECT pg_try_advisory_lock(%s, %s)", self._key).fetchone()
             except psycopg.Error:
                 self._drop()
@@ -366,20 +404,10 @@ def _read(url: str) -> dict[str, Any]:
     )
 
 
-def _reached(conninfo: str, name: str) -> psycopg.Connection[Any]:
-    """A new connection; StoreError for a database of another encoding, which could not keep every text."""
-    raw = psycopg.connect(conninfo)
-    encoding = raw.info.parameter_status("server_encoding")
-    if encoding != "UTF8":
-        raw.close()
-        raise StoreError(f"{name} keeps texts as {encoding}; make it with `createdb --encoding=UTF8`")
-    return raw
-
-
-def _engine(conninfo: str, name: str, busy_seconds: float) -> Engine:
+def _engine(reach: Reach, busy_seconds: float) -> Engine:
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: _reached(conninfo, name),
+        creator=reach.connect,
         paramstyle="format",  # by position, as the statements that `scope` keeps as texts have them
         isolation_level="READ COMMITTED",
         use_native_hstore=False,

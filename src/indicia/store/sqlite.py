@@ -162,7 +162,7 @@ class SQLite:
         """As `writing`: a file has one writer."""
         return self.writing()
 
-    def turn(self, name: str) -> FileTurn:
+    def turn(self, name: str, seconds: float = 0) -> FileTurn:
         """A lock beside the file."""
         return FileTurn(self.path.with_name(f"{name}.lock"))
 

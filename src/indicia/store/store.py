@@ -151,9 +151,12 @@ class Store:
             purges.step(Scope(connection, number, deleted=True))
         return True
 
-    def turn(self, name: str) -> Turn:
-        """What one process does for all that share the store: a word of each kind of work (`turns`)."""
-        return self._database.turn(name)
+    def turn(self, name: str, seconds: float = 0) -> Turn:
+        """What one process does for all that share the store: a word of each kind of work (`turns`).
+
+        With `seconds` it is lost where the one that has it does not ask for so long: it may be cut off.
+        """
+        return self._database.turn(name, seconds)
 
     @property
     def shared(self) -> bool:

@@ -23,7 +23,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from indicia.auth.roles import EVENT_WRITERS, READERS
-from indicia.errors import InvalidValue, MatchingFailed, NotFound, WrongMediaType
+from indicia.errors import (
+    InvalidValue,
+    MatchingFailed,
+    NotFound,
+    OutcomeUnknown,
+    StoreError,
+    WrongMediaType,
+)
 from indicia.live.blocks import Task
 from indicia.live.following import Followings
 from indicia.live.intake import BLOCK, NUMBERS, Intake, Meet, Taken, meet_here
@@ -137,7 +144,10 @@ class Events:
         return source, key
 
     async def _turn(self, work: Work, data: bytes, last: bool) -> Response | bool:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work.step, data, last)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work.step, data, last)
+        except OutcomeUnknown as error:  # events may be sent again, whatever was done
+            raise StoreError(error.message, retry_after=error.retry_after, away=True) from error
 
     async def run(self, make: Callable[[], Work], request: Request, caller: Caller) -> Response:
         """Do work with the body. Raises TooManyRequests where too much waits, TooLarge, TooSlow."""

@@ -15,6 +15,7 @@ from indicia.errors import (
     InputError,
     MethodNotAllowed,
     NotFound,
+    OutcomeUnknown,
     StoreError,
     TooLarge,
     TooSlow,
@@ -50,6 +51,8 @@ def answer(fault: IndiciaError, headers: dict[str, str] | None = None) -> Respon
 
 def later(fault: IndiciaError) -> int | None:
     """Seconds until another try makes sense; what is full, locked or away now may not be so then."""
+    if isinstance(fault, OutcomeUnknown):  # clients take Retry-After as leave to send it again
+        return None
     unusable = fault.status == HTTPStatus.SERVICE_UNAVAILABLE
     return LATER_SECONDS if fault.retry_after is None and unusable else fault.retry_after
 
@@ -63,6 +66,8 @@ def _instead(fault: IndiciaError) -> str | None:
     """What is told instead of the message; where files are is nothing for clients."""
     if not isinstance(fault, StoreError):
         return None
+    if isinstance(fault, OutcomeUnknown):
+        return "the server of the store was lost before it answered; look whether it was done"
     if fault.away:
         return "the server of the store is away at the moment; try again"
     if fault.retry_after is not None:

@@ -97,7 +97,7 @@ def _wording(fault: IndiciaError) -> tuple[str, int, int, str]:
             message = fault.message
             if kind is StoreError:
                 message = "The service cannot use its store at the moment; try again."
-            return error, code, fault.status, message
+            return error, code, kind.status, message
     raise fault
 
 
