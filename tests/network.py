@@ -5,7 +5,7 @@
         net.swallow()     packets of all connections, and of new ones, are lost: no answer, no RST, no FIN
         net.hold("down")  a box in between takes all, and keeps what the server answers ("up": hears)
         net.forget()      that box knows nothing any more of the connections that there are; new ones are fine
-        net.hold_after(b"COMMIT")  as `hold("down")`, from the moment that somebody sent that
+        net.hold_after(*WRITTEN)  as `hold("down")`, from the moment that somebody committed a write
         net.reset(); net.refuse(); net.delay = 0.1
         net.mend()        all is well; what was kept goes on its way
 
@@ -31,6 +31,8 @@ _NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
 """A program of the kernel's packet filter: of each packet keep 0 bytes."""
 _WAYS = ("up", "down")
 _PIECE = 65536
+WRITTEN = (b"pg_advisory_xact_lock", b"COMMIT\0")
+"""What a writer sends first, and last; without its end COMMIT is in the name of an isolation level, too."""
 
 
 @dataclass(eq=False)
@@ -44,6 +46,8 @@ class Link:
     )
     """Which ways are."""
     forgotten: bool = False
+    seen: int = 0
+    """How many of the marks of `hold_after` its client has sent."""
 
     def close(self) -> None:
         """End both halves."""
@@ -66,7 +70,7 @@ class Network:
         self.port = int(self._listening.getsockname()[1])
         self._links: set[Link] = set()
         self._held: set[str] = set()
-        self._mark = b""
+        self._marks: tuple[bytes, ...] = ()
         self._lost = self._over = False
         self._guard = threading.RLock()
         threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
@@ -93,9 +97,12 @@ class Network:
                 for way in ways:
                     link.open[way].clear()
 
-    def hold_after(self, mark: bytes) -> None:
-        """Once a client has sent this, it gets to the server, and no answer comes back."""
-        self._mark = mark
+    def hold_after(self, *marks: bytes) -> None:
+        """Once a client has sent these, one after the other, that gets to the server, and no answer back."""
+        with self._guard:
+            for link in self._links:
+                link.seen = 0
+            self._marks = marks
 
     def forget(self) -> None:
         """The connections that there are stay silent, even when all is well again."""
@@ -124,7 +131,7 @@ class Network:
         """All is well."""
         with self._guard:
             self._held.clear()
-            self._mark, self.delay = b"", 0.0
+            self._marks, self.delay = (), 0.0
             if self._lost:
                 self._lost = False
                 for one in (self._listening, *(link.client for link in self._links)):
@@ -134,8 +141,8 @@ class Network:
                 self._listening = _listening(self.port)
                 threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
             for link in self._links:
-                for one in () if link.forgotten else link.open.values():
-                    one.set()
+                for way in () if link.forgotten else _WAYS:
+                    link.open[way].set()
 
     def close(self) -> None:
         """End everything."""
@@ -172,8 +179,8 @@ class Network:
         ends = (link.client, link.server) if way == "up" else (link.server, link.client)
         try:
             while piece := ends[0].recv(_PIECE):
-                if way == "up" and self._mark and self._mark in piece:
-                    link.open["down"].clear()
+                if way == "up":
+                    self._heard(link, piece)
                 link.open[way].wait()
                 time.sleep(self.delay)
                 ends[1].sendall(piece)
@@ -184,6 +191,13 @@ class Network:
             with self._guard:
                 self._links.discard(link)
                 link.close()
+
+    def _heard(self, link: Link, piece: bytes) -> None:
+        marks = self._marks
+        while link.seen < len(marks) and marks[link.seen] in piece:
+            link.seen += 1
+        if marks and link.seen == len(marks):
+            link.open["down"].clear()
 
 
 def _listening(port: int) -> socket.socket:

@@ -19,7 +19,7 @@ from indicia.errors import OutcomeUnknown, StoreError
 from indicia.model import AlertDefinition
 from indicia.store import Store, TenantStore, reach
 from indicia.store import postgres as engine
-from network import Network, to
+from network import WRITTEN, Network, to
 from service import wait_until
 from stored import add, indicator, opened
 
@@ -27,8 +27,6 @@ pytestmark = pytest.mark.full
 SILENCE, GRACE, CONNECT = 0.6, 0.3, 2.0
 BOUND = SILENCE + CONNECT + GRACE + 1.5
 """Until somebody who waits is told, on a machine that does much else."""
-COMMIT = b"COMMIT\0"
-"""As it goes over the wire; without its end it is in the name of an isolation level, too."""
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +43,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "GRACE", GRACE)
 
 
-@pytest.fixture
-def tenant(net: Network, quick: None) -> Iterator[TenantStore]:
-    """One over the network, with a definition."""
+@pytest.fixture(scope="module")
+def template() -> Iterator[str]:
+    """A database with tables, for copies."""
     name = postgres.server().make()
+    with Store.open(postgres.server().url(name)):
+        pass
+    yield name
+    postgres.server().drop(name)
+
+
+@pytest.fixture
+def tenant(net: Network, quick: None, template: str) -> Iterator[TenantStore]:
+    """One over the network, with a definition."""
+    name = postgres.server().make(template)
     try:
         with opened(net.url(name, f"&connect_timeout={CONNECT:.0f}")) as found:
             add(found, 3)
@@ -84,7 +92,9 @@ BREAKS: dict[str, Callable[[Network], None]] = {
 }
 
 
-@pytest.mark.parametrize("way", BREAKS)
+@pytest.mark.parametrize(
+    "way", [way if way == "packets are lost" else pytest.param(way, marks=pytest.mark.slow) for way in BREAKS]
+)
 def test_nobody_waits_for_a_silent_server(net: Network, tenant: TenantStore, way: str) -> None:
     of = owner(tenant)
     BREAKS[way](net)
@@ -147,7 +157,7 @@ def test_a_writer_waits_for_others_that_write(net: Network, tenant: TenantStore)
 
 def test_a_commit_whose_answer_is_lost_is_done_or_not(net: Network, tenant: TenantStore) -> None:
     of, before = owner(tenant), tenant.generation()
-    net.hold_after(COMMIT)
+    net.hold_after(*WRITTEN)
     with pytest.raises(OutcomeUnknown, match="whether it was done is not known") as told:
         tenant.add_indicators([indicator(of, 20 + number) for number in range(50)], "x")
     assert told.value.away
@@ -205,12 +215,18 @@ def test_a_turn_goes_on_to_one_with_a_network(net: Network, tenant: TenantStore)
             assert theirs.holds()  # who asks in time keeps it
 
 
+def test_in_copy_neither_waits_for_the_other(net: Network, tenant: TenantStore) -> None:
+    of = owner(tenant)
+    net.hold_after(b"COPY ")
+    taking(BOUND, lambda: tenant.add_indicators([indicator(of, 77)], "x"))
+
+
 def test_the_write_lock_of_one_that_is_cut_off_is_given_back(
     net: Network, tenant: TenantStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_LOCK", engine._LOCK.replace(engine._STALLED, "1s"))
     name, of = tenant._database.name.rpartition("/")[2], owner(tenant)
-    net.hold_after(b"COPY ")
+    net.hold_after(b"UPDATE ")
     with ThreadPoolExecutor() as threads, Store.open(postgres.server().url(name)) as other:
         lost = threads.submit(taking, BOUND, lambda: tenant.add_indicators([indicator(of, 77)], "x"))
         time.sleep(0.3)

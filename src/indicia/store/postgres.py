@@ -12,8 +12,10 @@ U+0001 U+0002: texts come back as they were, and their order stays the one by co
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -22,6 +24,7 @@ from typing import Any
 from zlib import crc32
 
 import psycopg
+from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConnStatus
@@ -315,7 +318,10 @@ class SessionTurn:
         self, reach: Reach, name: str, seconds: float, in_words: Callable[[], AbstractContextManager[None]]
     ) -> None:
         self._reach, self._in_words = reach, in_words
-        self._settings = f"{_SESSION}SET idle_session_timeout = {int(seconds * 1000)}"
+        who = f"indicia {name} {socket.gethostname()[:30]}:{os.getpid()}"
+        self._settings = sql.SQL(
+            _SESSION + "SET idle_session_timeout = {}; SET application_name = {}"
+        ).format(int(seconds * 1000), who)
         self._key = (_TURNS, _signed(crc32(name.encode())))
         self._guard = threading.Lock()
         self._connection: Line | None = None
@@ -330,7 +336,7 @@ class SessionTurn:
                 if self._connection is None:
                     self._reach.must_answer()
                     self._connection = self._reach.connect(autocommit=True)
-                    self._connection.execute(self._settings.encode())
+                    self._connection.execute(self._settings)
                 row = self._connection.execute("SELECT pg_try_advisory_lock(%s, %s)", self._key).fetchone()
             except psycopg.Error:
                 self._drop()

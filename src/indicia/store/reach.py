@@ -32,7 +32,11 @@ _QUICK = 1.0
 """Seconds below which a refusal keeps nobody waiting, so that everybody may get one of his own."""
 
 _SILENT = "no answer came, and the server is not at work on one"
-_AT_WORK = "SELECT pid FROM pg_stat_activity WHERE state NOT LIKE 'idle%'"
+_AT_WORK = (
+    "SELECT pid FROM pg_stat_activity "
+    # Who waits for us, as in COPY, while we wait, is not at work.
+    "WHERE state NOT LIKE 'idle%' AND wait_event_type IS DISTINCT FROM 'Client'"
+)
 _Answer = TypeVar("_Answer")
 
 
