@@ -64,7 +64,7 @@ def record(
         if storms_of:
             fresh, risen = _withhold(fresh, storms_of), _withhold(risen, storms_of)
             before |= by_id(scope, tenant_uid, storms_of.values())
-    kept, moments = _Snapshots(scope), _moments(scope, now)
+    kept, moments = _Snapshots(scope, (*fresh, *risen)), _moments(scope, now)
     _insert_detections(scope, fresh, kept, moments)
     for detection in risen:
         values = rows.detection_values(detection)
@@ -126,21 +126,24 @@ def detections_page(
 class _Snapshots:
     """Definitions as they were at the match: one row for each different content."""
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+    def __init__(self, scope: Scope, found: Iterable[Detection]) -> None:
+        """All of these are looked up at once."""
+        wanted = {one.indicator.definition: None for one in found}
+        values = {definition: rows.snapshot_values(definition) for definition in wanted}
+        query = scope.select(snapshots, snapshots.c.digest, snapshots.c.id)
+        there = {
+            row.digest: int(row.id)
+            for row in scope.rows_in(query, snapshots.c.digest, (one["digest"] for one in values.values()))
+        }
         self._numbers: dict[AlertDefinition, int] = {}
+        for definition, one in values.items():
+            digest = one["digest"]
+            if digest not in there:
+                there[digest] = scope.insert(snapshots, **one)
+            self._numbers[definition] = there[digest]
 
     def number(self, detection: Detection) -> int:
-        definition = detection.indicator.definition
-        if definition not in self._numbers:
-            self._numbers[definition] = self._find_or_add(definition)
-        return self._numbers[definition]
-
-    def _find_or_add(self, definition: AlertDefinition) -> int:
-        values = rows.snapshot_values(definition)
-        query = self._scope.select(snapshots, snapshots.c.id)
-        row = self._scope.row(query.where(snapshots.c.digest == values["digest"]))
-        return self._scope.insert(snapshots, **values) if row is None else int(row[0])
+        return self._numbers[detection.indicator.definition]
 
 
 def _news(scope: Scope, found: Iterable[Detection]) -> tuple[list[Detection], list[Detection]]:
@@ -220,12 +223,11 @@ def _fold(
     for detection in raising:
         parts.setdefault(detection.alert_id, []).append(detection)
     after = {key: triage.merge_all(before.get(key), part) for key, part in parts.items()}
-    opened = [
-        _open(scope, tenant_uid, _new(after[key], part[0]), kept.number(part[0]), now)
-        for key, part in parts.items()
-        if key not in before
+    new = [
+        (_new(after[key], part[0]), kept.number(part[0])) for key, part in parts.items() if key not in before
     ]
-    touched = [_keep(scope, after[key], now) for key in parts if key in before]
+    opened = _open(scope, tenant_uid, new, now)
+    touched = _keep(scope, [after[key] for key in parts if key in before], now)
     _note_values(scope, parts, before, {alert.id: alert.number for alert in (*opened, *touched)})
     reopened = tuple(a for a in touched if a.reopened_count > before[a.id].reopened_count)
     casework.reopened(scope, ((before[a.id], a) for a in reopened), now)
@@ -261,17 +263,32 @@ def _new(alert: Alert, first: Detection) -> Alert:
     return triage.as_storm(alert) if first.storm_id else alert
 
 
-def _open(scope: Scope, tenant_uid: str, alert: Alert, snapshot_id: int, now: datetime) -> Alert:
+def _open(scope: Scope, tenant_uid: str, new: Sequence[tuple[Alert, int]], now: datetime) -> list[Alert]:
+    """New ones, each with the number of its snapshot."""
+    if not new:
+        return []
     stamps = {"created_at": rows.micros(now), "last_modified_at": rows.micros(now)}
-    number = scope.insert(alerts, snapshot_id=snapshot_id, **rows.alert_values(alert), **stamps)
-    return replace(alert, number=number, tenant=tenant_uid, created_at=now, last_modified_at=now)
+    numbers = scope.reserve_ids(alerts, len(new))
+    made = [
+        rows.alert_values(alert) | {"id": number, "snapshot_id": snapshot} | stamps
+        for number, (alert, snapshot) in zip(numbers, new, strict=True)
+    ]
+    columns = tuple(column.name for column in alerts.c if column.name in made[0])
+    scope.insert_many(alerts, columns, (tuple(map(values.get, columns)) for values in made))
+    return [
+        replace(alert, number=number, tenant=tenant_uid, created_at=now, last_modified_at=now)
+        for number, (alert, _) in zip(numbers, new, strict=True)
+    ]
 
 
-def _keep(scope: Scope, alert: Alert, now: datetime) -> Alert:
-    values = rows.alert_values(alert)
-    moved = {name: values[name] for name in _MOVED}
-    scope.update(alerts, alerts.c.alert_id == alert.id, **moved, last_modified_at=rows.micros(now))
-    return replace(alert, last_modified_at=now)
+def _keep(scope: Scope, changed: Sequence[Alert], now: datetime) -> list[Alert]:
+    """Those that are there already."""
+    at = rows.micros(now)
+    values = [rows.alert_values(alert) | {"last_modified_at": at} for alert in changed]
+    columns = (*_MOVED, "last_modified_at")
+    moved = [(*map(one.get, columns), one["alert_id"]) for one in values]
+    scope.update_many(alerts, columns, alerts.c.alert_id, moved)
+    return [replace(alert, last_modified_at=now) for alert in changed]
 
 
 def nouns(scope: Scope, found: Sequence[Row[Any]], tenant_uid: str = "") -> list[Alert]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     Boolean,
+    Column,
     ColumnElement,
     Connection,
     Dialect,
@@ -170,6 +171,18 @@ class Scope:
                     parameters = _typed(table, columns, parameters)
                 sql = _insert_sql(table, columns, self._tenant_id, dialect)
                 self._connection.exec_driver_sql(sql, parameters)
+
+    def update_many(
+        self, table: Table, columns: tuple[str, ...], key: Column[Any], rows: Sequence[tuple[object, ...]]
+    ) -> None:
+        """Rows by their keys: tuples of what the columns become, and last the key; of no table that hides."""
+        if table in _PURGED:
+            raise TypeError(f"rows of {table.name} may be hidden")
+        if rows:
+            dialect = self._connection.dialect
+            given = _typed(table, (*columns, key.name), rows) if dialect.name == "postgresql" else list(rows)
+            sql = _update_sql(table, columns, key.name, self._tenant_id, dialect)
+            self._connection.exec_driver_sql(sql, given)
 
     def update(self, table: Table, *where: ColumnElement[bool], **values: object) -> int:
         """How many rows were changed."""
@@ -384,6 +397,17 @@ def _typed(
     return [
         tuple(bool(value) if flag else value for value, flag in zip(row, flags, strict=True)) for row in rows
     ]
+
+
+@lru_cache(maxsize=256)
+def _update_sql(table: Table, columns: tuple[str, ...], key: str, tenant_id: int, dialect: Dialect) -> str:
+    """UPDATE of the tenant, whose number stands in the text; the columns, then the key, by position."""
+    values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
+    mine = (_owned(table) == literal_column(str(int(tenant_id))), table.c[key] == bindparam("key"))
+    statement = update(table).where(*mine).ordered_values(*values.items()).compile(dialect=dialect)
+    if statement.positiontup != [*(f"new_{name}" for name in columns), "key"]:
+        raise TypeError(f"{columns} are not in the order of the statement of {table.name}")
+    return str(statement)
 
 
 @lru_cache(maxsize=256)
