@@ -32,6 +32,7 @@ from indicia.errors import (
     IndiciaError,
     NotFound,
     NotSupported,
+    OutcomeUnknown,
     StoreError,
     TooManyRequests,
     Unauthorized,
@@ -161,10 +162,13 @@ def server() -> Iterator[Loopback]:
 BUSY = Said(503, {"error": {"code": "StoreUnavailable", "message": "busy"}}, {"Retry-After": "0"})
 SLOW_DOWN = Said(429, {"error": {"code": "TooManyRequests", "message": "slow down"}}, {"Retry-After": "0"})
 GATEWAY = Said(503, b"<html>no backend</html>")
+UNSURE = Said(504, {"error": {"code": "OutcomeUnknown", "message": "may be done"}})
 
 
 @pytest.mark.parametrize(
-    "act", [BUSY, SLOW_DOWN, GATEWAY, HangUp()], ids=["503", "429", "gateway", "hang up"]
+    "act",
+    [BUSY, SLOW_DOWN, GATEWAY, UNSURE, HangUp()],
+    ids=["503", "429", "gateway", "unsure", "hang up"],
 )
 def test_reading_is_tried_again(server: Loopback, act: Act) -> None:
     server.acts = [act, act, Said(body=STORED)]
@@ -182,7 +186,9 @@ def test_a_post_that_was_refused_is_tried_again(server: Loopback, act: Act) -> N
 
 
 @pytest.mark.parametrize(
-    ("act", "error"), [(HangUp(), AnswerLost), (GATEWAY, BadAnswer)], ids=["hang up", "gateway"]
+    ("act", "error"),
+    [(HangUp(), AnswerLost), (GATEWAY, BadAnswer), (UNSURE, OutcomeUnknown)],
+    ids=["hang up", "gateway", "unsure"],
 )
 def test_a_post_that_may_have_been_done_is_not_sent_twice(
     server: Loopback, act: Act, error: type[IndiciaError]
@@ -234,9 +240,10 @@ def test_a_service_that_starts_late_is_waited_for_even_by_a_post() -> None:
     assert len(late.seen) == 1
 
 
-def test_a_deletion_whose_answer_was_lost_is_done(server: Loopback) -> None:
+@pytest.mark.parametrize("act", [HangUp(), UNSURE], ids=["hang up", "unsure"])
+def test_a_deletion_whose_answer_was_lost_is_done(server: Loopback, act: Act) -> None:
     gone = Said(404, {"error": {"code": "NotFound", "message": "gone"}})
-    server.acts = [HangUp(), gone]
+    server.acts = [act, gone]
     with server.client() as client:
         client.delete_definition(7)
         with pytest.raises(NotFound):
@@ -369,7 +376,7 @@ def many(owner: int, count: int) -> Iterator[Indicator]:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("loss", [HangUp(), GATEWAY], ids=["hang up", "gateway"])
+@pytest.mark.parametrize("loss", [HangUp(), GATEWAY, UNSURE], ids=["hang up", "gateway", "unsure"])
 def test_a_chunk_whose_answer_was_lost_is_not_stored_twice(between: Loopback, loss: Act) -> None:
     with between.client() as client:
         owner = client.add_definition(DEFINITION).id

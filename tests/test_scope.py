@@ -42,8 +42,8 @@ RUNNERS = {
 BUILDING = {"scope.py", "directory.py", "people.py", "copying.py", "migrate.py", "marks.py"}
 """Where statements may be made: with the tenant, to find the tenant, about people, who have several, to copy
 a store whole, to say which versions may use it, and about marks, which are nobody's."""
-RUNNING = BUILDING | {"sqlite.py", "postgres.py", "migrate.py", "inspection.py"}
-"""Where they may run; the last four read versions and set pragmas."""
+RUNNING = BUILDING | {"sqlite.py", "postgres.py", "reach.py", "migrate.py", "inspection.py"}
+"""Where they may run; the last five read versions, set pragmas, and ask whether a server is there."""
 MODULES = {
     ("tenant.py", "definitions"),
     ("tenant.py", "indicators"),
