@@ -314,7 +314,7 @@ def test_a_writer_that_is_cut_off_gives_the_lock_back(place: Place, one: Cut, tw
 def test_who_has_a_network_delivers(
     place: Place, one: Cut, two: Cut, way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    holder, other = _by_turn(place, one, two)
+    holder, other = _by_turn(one, two)
     before = len(place.hook.acknowledged)
     if way == "swallow":
         holder.net.swallow()
@@ -327,25 +327,22 @@ def test_who_has_a_network_delivers(
     assert other.call("POST", "v1.0/Events", data=json.dumps(line)).json()["newDetections"] == 1
     wait_until(26 + SLACK, lambda: len(place.hook.acknowledged) > before)
     took = time.monotonic() - begun
-    assert _by_turn(place, one, two)[0] is other
+    assert _by_turn(other, holder)[0] is other
     holder.net.mend()
     well(holder)
     time.sleep(3)
-    assert _by_turn(place, one, two)[0] is other
+    assert _by_turn(holder, other)[0] is other
     assert not [key for key, times in place.hook.acknowledged.items() if times > 1]
     with capsys.disabled():
         print(f"\n  {way}: delivered by the other one after {took:.1f} s")
 
 
-def _by_turn(place: Place, one: Cut, two: Cut) -> tuple[Cut, Cut]:
-    """Who holds the turn to deliver, and who does not; each says who it is at the server."""
-    said = place.asks(
-        "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) "
-        "WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND application_name LIKE '%outputs%'"
-    )
-    (name,) = said[0]
-    assert one.host.process is not None
-    return (one, two) if name.endswith(f":{one.host.process.pid}") else (two, one)
+def _by_turn(asked: Cut, other: Cut) -> tuple[Cut, Cut]:
+    """Who has the turn to deliver, as the metrics of one of them say, and who has not."""
+    lines = asked.call("GET", "metrics").text.splitlines()
+    (line,) = [one for one in lines if one.startswith("indicia_outputs_turn{")]
+    assert asked.host.process is not None
+    return (asked, other) if f'process="{asked.host.process.pid}"' in line else (other, asked)
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -65,7 +67,10 @@ def test_a_turn_is_one_processs_until_it_is_given_back(pair: tuple[Store, Store]
         assert not other.holds()
         with closing(pair[1].turn("tidying")) as another:
             assert another.take(), "turns of two kinds have nothing to do with each other"
+        told = f"{socket.gethostname()}:{os.getpid()}" if pair[0].shared else ""
+        assert pair[1].turn_of("outputs") == told
         one.close()
+        assert not pair[1].turn_of("outputs")
         assert other.take()
         assert not one.take()
 

@@ -75,6 +75,9 @@ class Database(Protocol):
     def turn(self, name: str, seconds: float = 0) -> Turn:
         """What one process of all does, as long as it asks every so many `seconds`: see `turns`."""
 
+    def turn_of(self, name: str) -> str:
+        """Who has a turn, as `HOST:PROCESS`; empty where nobody has it, or it cannot be said."""
+
     def close(self) -> None:
         """Give back every connection."""
 

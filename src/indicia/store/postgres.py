@@ -75,6 +75,13 @@ _LOCK_BESIDE = (
 
 _IS_WALLED = "SELECT row_security_active(to_regclass('alerts'))"
 
+_HOLDER = (
+    "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) "
+    "WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s AND objsubid = 2 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+"""Of a lock of two halves."""
+
 _GLANCE = 0.25
 """Seconds between two looks whether a listener is to end."""
 
@@ -204,6 +211,13 @@ class PostgreSQL:
     def turn(self, name: str, seconds: float = 0) -> SessionTurn:
         """A lock of a session of its own, which the server ends when it was not asked for so many seconds."""
         return SessionTurn(self._reach, name, seconds, self._in_words)
+
+    def turn_of(self, name: str) -> str:
+        """By the lock, and the name that `SessionTurn` gives its session."""
+        with self.reading() as connection:
+            key = (_TURNS, crc32(name.encode()))
+            found = connection.exec_driver_sql(_HOLDER, key).scalar()
+        return str(found or "").rpartition(" ")[2]
 
     def tidying(self) -> AbstractContextManager[Connection]:
         """As `writing`: the server writes its log home by itself."""

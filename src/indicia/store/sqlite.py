@@ -166,6 +166,10 @@ class SQLite:
         """A lock beside the file."""
         return FileTurn(self.path.with_name(f"{name}.lock"))
 
+    def turn_of(self, name: str) -> str:
+        """A lock of a file does not say whose it is; there is one host."""
+        return ""
+
     def tables(self, connection: Connection) -> Collection[str]:
         """The names of all that it holds."""
         found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")

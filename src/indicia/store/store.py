@@ -158,6 +158,10 @@ class Store:
         """
         return self._database.turn(name, seconds)
 
+    def turn_of(self, name: str) -> str:
+        """Who has a turn, as `HOST:PROCESS`; empty where nobody has it, or where there is one host."""
+        return self._database.turn_of(name)
+
     @property
     def shared(self) -> bool:
         """Whether processes of several hosts may use it, so that what they count must be in it."""

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indicia import __version__
 from indicia.auth.roles import ADMINS
 from indicia.errors import InputError, StoreError
+from indicia.live import courier
 from indicia.live.following import Followings
 from indicia.odata import paths
 from indicia.odata.format import encode
@@ -130,7 +131,7 @@ def _metrics_route(metrics: Metrics, credentials: Credentials, store: Store) -> 
     def text() -> str:
         backlogs = [one for tenant in store.sending() for one in tenant.outbox.backlogs()]
         sources = [one for tenant in store.tenants() for one in store.tenant(tenant.uid).overview.sources()]
-        return metrics.text(backlogs, sources)
+        return metrics.text(backlogs, sources, store.turn_of(courier.TURN))
 
     async def answer(request: Request) -> Response:
         """GET /metrics"""

@@ -138,9 +138,15 @@ class Metrics:
         self._row[self._places["indicia_index_generation"]] = generation
         self._row[self._places[_LAG]] = current_at
 
-    def text(self, backlogs: Sequence[Backlog] = (), sources: Sequence[Arrived] = ()) -> str:
-        """All of it, of all workers, and what the store says of outputs and sources."""
-        return "\n".join((*self._lines(), *_of_outputs(backlogs), *_of_sources(sources))) + "\n"
+    def text(
+        self, backlogs: Sequence[Backlog] = (), sources: Sequence[Arrived] = (), delivering: str = ""
+    ) -> str:
+        """All of it, of all workers, and what the store says of outputs and sources.
+
+        `delivering`: the `HOST:PROCESS` that has the turn to deliver, where hosts share a store.
+        """
+        said = (*_of_outputs(backlogs), *_of_delivering(delivering), *_of_sources(sources))
+        return "\n".join((*self._lines(), *said)) + "\n"
 
     def _lines(self) -> Iterator[str]:
         for name, told in COUNTERS.items():
@@ -190,6 +196,13 @@ def _of_outputs(backlogs: Sequence[Backlog]) -> Iterator[str]:
         yield from _head(name, told, "gauge")
         for one, value in zip(backlogs, values, strict=True):
             yield f'{name}{{output="{one.output_id}"}} {_spelt(round(value, 3))}'
+
+
+def _of_delivering(who: str) -> Iterator[str]:
+    host, _, process = who.rpartition(":")
+    yield from _head("indicia_outputs_turn", "1 for the process of all hosts that delivers.", "gauge")
+    if who:
+        yield f'indicia_outputs_turn{{host="{host}",process="{process}"}} 1'
 
 
 def _of_sources(sources: Sequence[Arrived]) -> Iterator[str]:

@@ -108,6 +108,7 @@ def the_list(visit: Visit, fault: InputError | None = None) -> Response:
     box = visit.tenant.outbox
     backlogs = {one.output_id: one for one in box.backlogs(COUNTED)}
     nothing = Backlog(0, 0, None, 0)
+    holder = visit.portal.store.turn_of(courier.TURN)
     return visit.page(
         "outputs.html",
         200 if fault is None else fault.status,
@@ -120,6 +121,7 @@ def the_list(visit: Visit, fault: InputError | None = None) -> Response:
         counted=COUNTED,
         given=Given(visit.form),
         fault=fault,
+        delivering=holder.rpartition(":")[::2] if holder else (),
         **_offered(visit),
     )
 
