@@ -83,7 +83,7 @@ class GroupSoak:
         producer = confluent_kafka.Producer(self.broker.settings | {"linger.ms": 5})
         for _ in range(CONSUMERS):
             self._start()
-        wait_until(20, lambda: self._members() == CONSUMERS)
+        wait_until(120, lambda: self._members() == CONSUMERS)
         cuts = sorted(dice.sample(range(1, self.stream.events), self.kills))
         parts = list(map(range, [0, *cuts], [*cuts, self.stream.events]))
         for number, part in enumerate(parts):
@@ -126,7 +126,7 @@ class GroupSoak:
     def _members(self) -> int:
         try:
             found = self.broker.admin.describe_consumer_groups([GROUP])[GROUP].result(10)
-        except confluent_kafka.KafkaException:
+        except (confluent_kafka.KafkaException, TimeoutError):
             return 0  # who coordinates is only being found out
         return sum(bool(one.assignment.topic_partitions) for one in found.members)
 
