@@ -93,7 +93,7 @@ class GroupSoak:
                 kind = _KINDS[number] if number < len(_KINDS) else dice.choice(_KINDS)
                 kind(self, dice)
         assert producer.flush(60) == 0
-        wait_until(300, self._is_read)
+        wait_until(300 + self.stream.events / 1000, self._is_read)
         for one in self._running:
             one.terminate()
         assert [one.wait(60) for one in self._running] == [0] * CONSUMERS, self._told()
