@@ -18,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from indicia.auth import certificates
-from indicia.auth.certificates import Certificates, Shown
+from indicia.auth.certificates import Certificates, Shown, names_of
 from indicia.errors import IndiciaError, InputError, StoreError, placed
 from indicia.live import compiled, courier, runner
 from indicia.model import Actor
@@ -219,7 +219,7 @@ def certify(settings: Settings, warn: Callable[[str], None] = _nobody) -> Shown 
     found = access.certified(settings)
     if isinstance(found, Certificates) and found.replaced:
         warn(
-            f"The certificate authority was made anew, because the old one may not vouch for {settings.host} "
+            f"The certificate authority was made anew, because the old one may not vouch for {names_of(settings.host)[-1]} "
             f"or has come to its end: clients that keep a copy need {found.authority}, and a service that "
             "runs on this home must be restarted."
         )
