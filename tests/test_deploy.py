@@ -159,9 +159,49 @@ def test_who_ends_the_service_lets_it_finish() -> None:
     assert composed["cap_drop"] == ["ALL"]
 
 
+def test_a_new_container_keeps_the_authority_and_the_health_check() -> None:
+    """The certificate names the container's host; an image in Podman's own format has no health check."""
+    text = (DEPLOY / "container" / "compose.yaml").read_text("utf-8")
+    composed = yaml.safe_load(text)["services"]["indicia"]
+    assert re.fullmatch(r"[a-z]+", composed["hostname"])
+    assert re.search(r"^ENV (?:.*\n)*?    INDICIA_HOST=0\.0\.0\.0$", CONTAINERFILE, re.MULTILINE)
+    built = re.findall(r"podman build .*", CONTAINERFILE + (ROOT / "docs" / "operations.md").read_text("utf-8"))
+    assert len(built) == 2
+    assert all(one.startswith("podman build --format docker ") for one in built)
+
+
+def test_git_passes_over_the_file_of_the_password() -> None:
+    assert "the file .env" in (DEPLOY / "container" / "compose.yaml").read_text("utf-8")
+    assert ".env" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+
+
+def test_libpq_is_given_a_file_that_it_takes() -> None:
+    """Credentials have mode 0440 from systemd 254 on, which it refuses; commands do as the drop-in does."""
+    dropped = (DEPLOY / "systemd" / "postgresql.conf").read_text("utf-8")
+    values = dict(re.findall(r"^([A-Z]\w+)=(.*)$", dropped, re.MULTILINE))
+    kept = f"%t/{values['RuntimeDirectory']}/pgpass"
+    assert values["ExecStartPre"] == f"/usr/bin/install -m 400 %d/pgpass {kept}"
+    assert values["Environment"] == f"PGPASSFILE={kept}"
+    assert values["RuntimeDirectoryMode"] == "0700"
+    script = (DEPLOY / "systemd" / "indicia").read_text("utf-8")
+    for name in ("LoadCredential", "RuntimeDirectoryMode"):
+        assert f"--property={name}={values[name]} " in script.replace("\\\n", " ")
+    assert '--property=RuntimeDirectory="$unit" ' in script
+    assert 'to="/run/$unit/pgpass"' in script
+    assert '--property=ExecStartPre="/usr/bin/install -m 400 $from $to"' in script
+    assert '--setenv=PGPASSFILE="$to"' in script
+
+
+def test_commands_run_where_their_user_may_not_be() -> None:
+    """Root stands in /root; a folder that cannot be entered is not the end of a command."""
+    script = (DEPLOY / "systemd" / "indicia").read_text("utf-8")
+    assert '--property=WorkingDirectory="-$PWD"' in script
+    assert "--same-dir" not in script
+
+
 @pytest.fixture(scope="module")
 def units(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The units with an Indicia that is there."""
+    """The units with an Indicia that is there, and the password of a database."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze here: units of systemd are not checked")
     folder = tmp_path_factory.mktemp("units")
@@ -169,7 +209,10 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for path in UNITS:
         text = path.read_text("utf-8").replace("/opt/indicia/bin/indicia", ours)
         (folder / path.name).write_text(text, "utf-8")
-    return sorted(folder.iterdir())
+        dropped = folder / f"{path.name}.d"
+        dropped.mkdir()
+        shutil.copy(DEPLOY / "systemd" / "postgresql.conf", dropped)
+    return sorted(folder.glob("*.service"))
 
 
 def test_systemd_understands_the_units(units: list[Path]) -> None:
