@@ -67,9 +67,10 @@ def _fetch(artifact: str, folder: Path) -> None:
     shutil.rmtree(part)
 
 
-def test_topics_become_alerts_through_a_kill(cli: Shell, started: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ours", [False, True], ids=["spark", "indicia"])
+def test_topics_become_alerts_through_a_kill(cli: Shell, started: Any, tmp_path: Path, ours: bool) -> None:
     installed()
-    jars = connector(KAFKA)
+    jars = [] if ours else ["--conf", f"spark.jars={connector(KAFKA)}"]
     feed(cli)
     (tmp_path / "broker").mkdir()
     with broker.running(tmp_path / "broker") as kafka:
@@ -82,7 +83,7 @@ def test_topics_become_alerts_through_a_kill(cli: Shell, started: Any, tmp_path:
         command += ["--kafka", f"127.0.0.1:{kafka.port}", "--topic", topic, "--ingest", "--checkpoint", state]
         (cli.folder / "options").write_text("# of the connector\n\nkafka.client.id = lake\n")
         command += ["--option", "maxOffsetsPerTrigger=7", "--options", cli.folder / "options"]
-        command += ["--master", "local[2]", "--conf", f"spark.jars={jars}", *conf()]
+        command += ["--master", "local[2]", *jars, *conf()]
 
         def kept() -> list[str]:
             alerts = cli("alerts", "list", "--json").json
@@ -94,7 +95,10 @@ def test_topics_become_alerts_through_a_kill(cli: Shell, started: Any, tmp_path:
         killed(first)
         kafka.put(topic, *events[30:])
         ended(started(command, log), log)
-        assert "1 row of a batch cannot be read" in log.read_text("utf-8")
+        said = log.read_text("utf-8")
+        assert "1 row of a batch cannot be read" in said
+        assert said.count("topics are read by ") >= 2
+        assert ("topics are read by Indicia's data source" in said) == ours
         with Index.open(cli.folder / "feed.idx") as index:
             wanted = ids(index.scan_lines(pa.array(events, pa.binary()), name=f"kafka:{topic}"))
         assert kept() == wanted

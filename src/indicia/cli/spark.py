@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -66,6 +67,30 @@ _form_options = _options(
         help="What rows are of where their event names no machine.  [default: the file, or topic, of each]",
     ),
 )
+_kafka_options = _options(
+    click.option(
+        "--kafka", metavar="HOST:PORT", help="A broker, or several with commas, whose topics are read."
+    ),
+    click.option("--topic", "topics", metavar="NAME", multiple=True, help="May be given several times."),
+    click.option(
+        "--connector",
+        type=click.Choice(["spark", "indicia"]),
+        help="What reads topics.  [default: Spark's own where the session has it, else Indicia's]",
+    ),
+    click.option(
+        "--option",
+        "options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Of the connector: startingOffsets=latest.",
+    ),
+    click.option(
+        "--options",
+        "options_file",
+        metavar="FILE",
+        help="A file with a KEY=VALUE a line: for passwords, which everybody can read in arguments.",
+    ),
+)
 _output_form = click.option(
     "--output-form",
     type=click.Choice(["parquet", "ndjson"]),
@@ -87,9 +112,9 @@ _engine_options = _options(
     "inputs",
     metavar="PATH",
     multiple=True,
-    required=True,
     help="File, folder or glob, as Spark takes it; may be given several times.",
 )
+@_kafka_options
 @_form_options
 @click.option("--output", metavar="FOLDER", required=True, help="Where detections are written.")
 @_output_form
@@ -97,13 +122,15 @@ _engine_options = _options(
 @click.option("--replace", is_flag=True, help="Let the output replace what is there.")
 @json_option
 def retro(json_asked: bool, replace: bool, **given: Any) -> None:
-    """Look through what lies there; each detection is written once, with rows that cannot be read beside.
+    """Look through what lies there, or in topics.
+
+    Each detection is written once, with rows that cannot be read beside.
 
     Exit code: 0 done, whatever was found; 2 it could not be done.
     """
     from indicia import scale
 
-    asked = scale.Input(given["inputs"], given["form"], given["schema"], given["name"])
+    asked = _lying(given)
     with _started(given) as (spark, index):
         output = scale.Output(given["output"], given["output_form"], replace)
         found = scale.retro(spark, index, asked, output)
@@ -120,21 +147,7 @@ def retro(json_asked: bool, replace: bool, **given: Any) -> None:
 @group.command()
 @_index_options
 @click.option("--input", "path", metavar="PATH", help="A folder into which files come.")
-@click.option("--kafka", metavar="HOST:PORT", help="A broker, or several with commas, whose topics are read.")
-@click.option("--topic", "topics", metavar="NAME", multiple=True, help="May be given several times.")
-@click.option(
-    "--option",
-    "options",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Of Kafka's connector.",
-)
-@click.option(
-    "--options",
-    "options_file",
-    metavar="FILE",
-    help="A file with a KEY=VALUE a line: for passwords, which everybody can read in arguments.",
-)
+@_kafka_options
 @_form_options
 @click.option("--output", metavar="FOLDER", help="Where detections are written.")
 @click.option("--ingest", is_flag=True, help="Make alerts of each batch at once, instead of --output.")
@@ -181,19 +194,38 @@ def _run(start: Callable[[], Any]) -> None:
         start().awaitTermination()
 
 
+def _lying(given: dict[str, Any]) -> Input | Topics:
+    """What a batch reads."""
+    from indicia.scale import Input
+
+    if bool(given["inputs"]) == (given["kafka"] is not None):
+        raise click.UsageError("give --input, or --kafka and --topic")
+    if given["kafka"] is not None:
+        return _topics(given)
+    return Input(given["inputs"], given["form"], given["schema"], given["name"])
+
+
 def _coming(given: dict[str, Any]) -> Input | Topics:
     """What a stream reads."""
-    from indicia.scale import Input, Topics
+    from indicia.scale import Input
 
     if (given["path"] is None) == (given["kafka"] is None):
         raise click.UsageError("give --input, a folder, or --kafka and --topic")
-    if given["path"] is not None:
-        return Input([given["path"]], given["form"], given["schema"], given["name"], given["at_once"])
+    if given["kafka"] is not None:
+        return _topics(given)
+    return Input([given["path"]], given["form"], given["schema"], given["name"], given["at_once"])
+
+
+def _topics(given: dict[str, Any]) -> Topics:
+    from indicia.scale import Topics
+
     if not given["topics"]:
         raise click.UsageError("--kafka reads the topics that --topic names")
     options = _of_file(given["options_file"]) if given["options_file"] else {}
     options |= dict(_setting(one, "--option") for one in given["options"])
-    return Topics(given["kafka"], given["topics"], given["schema"], given["name"], options)
+    return Topics(
+        given["kafka"], given["topics"], given["schema"], given["name"], options, given["connector"]
+    )
 
 
 def _going(session: Session, given: dict[str, Any]) -> Output | Hears:
@@ -226,6 +258,7 @@ def _started(given: dict[str, Any]) -> Iterator[tuple[Any, str]]:
     """A session, and the index as jobs name it. The engine's faults become InputError."""
     from indicia import scale
 
+    _tell()
     settings = dict(_setting(one, "--conf") for one in given["conf"])
     if given["remote"] and given["master"]:
         raise click.UsageError("--remote and --master are two ways to name the engine; give one")
@@ -235,6 +268,21 @@ def _started(given: dict[str, Any]) -> Iterator[tuple[Any, str]]:
             yield spark, scale.ship(spark, given["index"]) if given["ship"] else given["index"]
         finally:
             spark.stop()
+
+
+def _tell() -> None:
+    """Let people see what jobs log."""
+    log = logging.getLogger("indicia.scale")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(_Said())
+
+
+class _Said(logging.Handler):
+    """To stderr, as it is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"indicia: {record.getMessage()}")
 
 
 def _setting(given: str, option: str) -> tuple[str, str]:

@@ -12,15 +12,16 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from indicia.errors import InvalidValue, MissingExtra
+from indicia.errors import InvalidValue
+from indicia.librdkafka import client, words
 from indicia.outputs.given import TLS_OPTIONS, Given
-from indicia.outputs.told import one_line
+
+__all__ = ["MECHANISMS", "OPTIONS", "PORT", "SCHEMES", "Address", "Said", "client", "settings", "words"]
 
 SCHEMES = ("kafka", "kafka+tls")
 MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
@@ -28,9 +29,6 @@ OPTIONS = ("mechanism", *TLS_OPTIONS)
 PORT = 9092
 _TOPIC = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}")
 _BROKER = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
-_SPELT = re.compile(
-    r"(?:\w+://)?(?P<broker>[^/ ]+)/(?:bootstrap|\d+): (?P<what>.*?)(?: \(after [^()]*\))?\Z", re.S
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +69,6 @@ def _broker(text: str) -> str:
             "must name brokers by host, and a port from 1 to 65535, joined by commas", target="Target"
         )
     return f"{found['host']}:{port}"
-
-
-def client() -> Any:
-    """The package that speaks to them. Raises MissingExtra."""
-    try:
-        return importlib.import_module("confluent_kafka")
-    except ImportError:
-        raise MissingExtra("Kafka needs the extra 'kafka': pip install 'indicia[kafka]'") from None
 
 
 def settings(address: Address, given: Given, said: Said) -> dict[str, Any]:
@@ -155,26 +145,3 @@ class Said:
         before = self.down or bool(self._heard)
         self.fault, self.down, self._heard = "", False, set()
         return before
-
-
-_WORDS: Mapping[str, str] = {
-    "_RESOLVE": "{broker} has no address: {what}",
-    "_TRANSPORT": "{broker} cannot be reached: {what}",
-    "_AUTHENTICATION": "{broker} refuses user or password: {what}",
-    "_SSL": "TLS with {broker} failed: {what}",
-    "_TIMED_OUT": "{broker} did not answer in time: {what}",
-}
-
-
-def words(error: Any) -> str:
-    """An error of librdkafka in a sentence."""
-    name, text = error.name(), str(error.str())
-    found = _SPELT.match(text)
-    broker, what = (found["broker"], found["what"]) if found else ("a broker", text)
-    what = re.sub(r"error:[0-9A-Fa-f]+:", "", what).strip(" :")
-    if name == "_TRANSPORT" and (refused := re.search(r"failed: (.*)", what)):
-        what = refused[1]
-    if name == "_RESOLVE" and (unknown := re.search(r": (.*)", what)):
-        what = unknown[1]
-    form = _WORDS.get(name, "{broker} says: {what}" if found else "{what}")
-    return one_line(form.format(broker=broker, what=what))[:500]

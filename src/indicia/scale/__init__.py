@@ -12,7 +12,7 @@ index file: at a path that every worker sees, or sent by `ship`. docs/scale.md i
 
 from indicia.scale.detections import DDL, read_back
 from indicia.scale.files import scan
-from indicia.scale.frames import detect, once, session, ship
+from indicia.scale.frames import detect, once, register, session, ship
 from indicia.scale.jobs import Input, Output, Retro, Topics, retro, stream
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "detect",
     "once",
     "read_back",
+    "register",
     "retro",
     "scan",
     "session",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import shutil
 import tempfile
@@ -43,6 +44,19 @@ def session(
     if remote:
         return builder.remote(remote).getOrCreate()
     return (builder.master(master) if master else builder).getOrCreate()
+
+
+def register(spark: Any) -> str:
+    """Make the data source for topics of Kafka known to a session; gives its name, for `format`.
+
+    Its options and columns are those of Spark's own connector, as `topics` says. The machine that plans
+    (with Connect the server's) and each worker need Indicia with its extras `arrow` and `kafka`. Raises
+    MissingExtra where PySpark is absent.
+    """
+    _sql()
+    source = importlib.import_module("indicia.scale.datasource")
+    spark.dataSource.register(source.Messages)
+    return str(source.NAME)
 
 
 def ship(spark: Any, index: str | os.PathLike[str]) -> str:

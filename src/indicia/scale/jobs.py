@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,7 +16,7 @@ from indicia.errors import InvalidValue
 from indicia.model import Detection
 from indicia.scale import detections
 from indicia.scale.files import follow, scan
-from indicia.scale.frames import detect, once
+from indicia.scale.frames import detect, once, register
 from indicia.telemetry.extras import extra
 
 FILES = "files"
@@ -20,9 +24,13 @@ FORMATS = ("parquet", "ndjson", "delta", FILES)
 """What is read: `ndjson` is one JSON object a line, compressed as Spark can read it; `files` are of any form
 that a local scan reads, at paths that every worker sees, and opened by the workers themselves."""
 OUTPUTS = ("parquet", "ndjson")
+CONNECTORS = (SPARKS, OWN) = ("spark", "indicia")
+"""Of Kafka: the one that Maven has for Spark, and the data source of `frames.register`."""
 Hears = Callable[[Sequence[Detection], int], None]
 _TIMES = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 _SOURCE = "_indicia_source"
+_ABSENT = re.compile("(?i)(find|found).{1,30}kafka")
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Topics of Kafka that a stream reads by Spark's own connector; a message is a JSON object."""
+    """Topics of Kafka; a message is a JSON object."""
 
     servers: str
     """`host:9092,host2:9092`"""
@@ -52,6 +60,8 @@ class Topics:
     """What all events are of that name no machine; None: `kafka:TOPIC`."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Further ones of the connector, such as `startingOffsets` and `kafka.security.protocol`."""
+    connector: str | None = None
+    """By which they are read, one of CONNECTORS; None: Spark's where the session has it, else our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +84,8 @@ class Retro:
     """Of the malformed ones, those that Indicia failed at, not the row (`detections.OURS`)."""
 
 
-def retro(spark: Any, index: str | os.PathLike[str], given: Input, output: Output) -> Retro:
-    """Look through what lies there, and write what was found, each detection once.
+def retro(spark: Any, index: str | os.PathLike[str], given: Input | Topics, output: Output) -> Retro:
+    """Look through what lies there, or is in topics, and write what was found, each detection once.
 
     Raises InputError for a form or schema that is not known; Spark's own errors for what it cannot read.
     """
@@ -107,16 +117,28 @@ def stream(
     not be read, and hears of a batch again where the stream ended before it was noted: it must be one to whom
     ids that come again do nothing, as `TenantStore.record` is. Not by Connect.
     """
-    found = _coming(spark, index, given)
-    writer = found.writeStream.option("checkpointLocation", checkpoint).outputMode("append")
-    writer = (
-        writer.trigger(availableNow=True)
-        if seconds is None
-        else writer.trigger(processingTime=f"{seconds} seconds")
-    )
+    frame, ours = _coming(spark, index, given, ends=seconds is None)
+    writer = frame.writeStream.option("checkpointLocation", checkpoint).outputMode("append")
+    if seconds is not None:
+        writer = writer.trigger(processingTime=f"{seconds} seconds")
+    elif not ours:
+        writer = writer.trigger(availableNow=True)
     if isinstance(output, Output):
-        return _form(writer.partitionBy("kind"), output).start(output.path)
-    return writer.foreachBatch(_told(output)).start()
+        query = _form(writer.partitionBy("kind"), output).start(output.path)
+    else:
+        query = writer.foreachBatch(_told(output)).start()
+    if seconds is None and ours:
+        threading.Thread(target=_ended, args=(query,), daemon=True).start()
+    return query
+
+
+def _ended(query: Any) -> None:
+    """End a stream that takes what is there. Spark cannot bound the batches of a source in Python by the
+    trigger availableNow, so ours says itself when it has no more.
+    """
+    with suppress(Exception):  # whoever awaits its end hears of what ended it
+        query.processAllAvailable()
+    query.stop()
 
 
 def _told(hears: Hears) -> Callable[[Any, int], None]:
@@ -128,9 +150,18 @@ def _told(hears: Hears) -> Callable[[Any, int], None]:
     return batch
 
 
-def _coming(spark: Any, index: str | os.PathLike[str], given: Input | Topics) -> Any:
+def _coming(
+    spark: Any, index: str | os.PathLike[str], given: Input | Topics, *, ends: bool
+) -> tuple[Any, bool]:
+    """What a stream finds, and whether our own data source reads it."""
     if isinstance(given, Topics):
-        return _messages(spark.readStream, index, given)
+        own = {"endingOffsets": "latest"} if ends else {}
+        frame, ours = _messages(spark, spark.readStream, given, own | {"boundFirstBatch": "true"})
+        return _met(frame, index, given), ours
+    return _followed(spark, index, given), False
+
+
+def _followed(spark: Any, index: str | os.PathLike[str], given: Input) -> Any:
     if len(given.paths) != 1:
         raise InvalidValue("a stream reads one folder; begin one for each, with a checkpoint of its own")
     reader = spark.readStream
@@ -143,11 +174,30 @@ def _coming(spark: Any, index: str | os.PathLike[str], given: Input | Topics) ->
     return _detected(frame, index, given, source)
 
 
-def _messages(reader: Any, index: str | os.PathLike[str], given: Topics) -> Any:
-    own = {"kafka.bootstrap.servers": given.servers, "subscribe": ",".join(given.names)}
+def _messages(spark: Any, reader: Any, given: Topics, ours: Mapping[str, str]) -> tuple[Any, bool]:
+    """Messages, and whether our own data source reads them, which takes the options `ours` besides."""
+    if given.connector not in (None, *CONNECTORS):
+        raise InvalidValue(f"there is no connector {given.connector!r}; known: {', '.join(CONNECTORS)}")
     # Otherwise a stream that begins looks at nothing that is there.
-    options = {"startingOffsets": "earliest"} | dict(given.options) | own
-    frame = reader.format("kafka").options(**options).load()
+    options = {"startingOffsets": "earliest"} | dict(given.options)
+    options |= {"kafka.bootstrap.servers": given.servers, "subscribe": ",".join(given.names)}
+    if given.connector != OWN:
+        try:
+            frame = reader.format("kafka").options(**options).load()
+            _ = frame.schema  # Connect looks no earlier
+        except extra("pyspark.errors", "spark", "Spark").PySparkException as error:
+            if given.connector == SPARKS or not _ABSENT.search(str(error)):
+                raise
+        else:
+            LOG.info("topics are read by Spark's own connector")
+            return frame, False
+    LOG.info("topics are read by Indicia's data source, not by Spark's connector")
+    # A setting that stands there twice, in another case, would be Spark's choice.
+    options = {name.lower(): value for name, value in options.items()} | dict(ours)
+    return reader.format(register(spark)).options(**options).load(), True
+
+
+def _met(frame: Any, index: str | os.PathLike[str], given: Topics) -> Any:
     frame = frame.selectExpr("value", f"concat('kafka:', topic) AS {_SOURCE}")
     if given.name is not None:
         frame = frame.select("value")
@@ -160,7 +210,9 @@ def _unnamed(given: Input) -> None:
         raise InvalidValue("files are named by their paths; there is no other name for their rows")
 
 
-def _found(spark: Any, index: str | os.PathLike[str], given: Input) -> Any:
+def _found(spark: Any, index: str | os.PathLike[str], given: Input | Topics) -> Any:
+    if isinstance(given, Topics):
+        return _met(_messages(spark, spark.read, given, {})[0], index, given)
     if given.form == FILES:
         _unnamed(given)
         return scan(spark, index, given.paths, schema=given.schema)
