@@ -1,4 +1,4 @@
-"""Spark's connectors: topics of Kafka into the store through a kill, and tables of Delta.
+"""Spark's connectors, and our own for topics: into the store through a kill, by Connect; tables of Delta.
 
 `make test-spark` installs what these need; broker and connectors come from Maven Central.
 """
@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 from pyarrow import parquet as pq
 
 import broker
-from engines import QUIET, installed
+from engines import QUIET, installed, spark_session
 from formats import DOMAIN, index_file, table
 from indicia import Index, scale
 from shell import Shell
@@ -67,42 +69,144 @@ def _fetch(artifact: str, folder: Path) -> None:
     shutil.rmtree(part)
 
 
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[broker.Broker]:
+    with broker.running(tmp_path_factory.mktemp("kafka")) as made:
+        yield made
+
+
 @pytest.mark.parametrize("ours", [False, True], ids=["spark", "indicia"])
-def test_topics_become_alerts_through_a_kill(cli: Shell, started: Any, tmp_path: Path, ours: bool) -> None:
+def test_topics_become_alerts_through_a_kill(
+    cli: Shell, started: Any, kafka: broker.Broker, ours: bool
+) -> None:
     installed()
     jars = [] if ours else ["--conf", f"spark.jars={connector(KAFKA)}"]
     feed(cli)
-    (tmp_path / "broker").mkdir()
-    with broker.running(tmp_path / "broker") as kafka:
-        topic, log, state = kafka.topic(3), cli.folder / "log", cli.folder / "state"
-        events = [
-            b'{"time": "2024-03-12T09:%02d:00Z", "query": "host-%d.example"}' % (n, n % 12) for n in range(60)
-        ]
-        kafka.put(topic, *events[:30], b"no event", None)
-        command = [sys.executable, "-m", "indicia", "spark", "stream", "--index", cli.folder / "feed.idx"]
-        command += ["--kafka", f"127.0.0.1:{kafka.port}", "--topic", topic, "--ingest", "--checkpoint", state]
-        (cli.folder / "options").write_text("# of the connector\n\nkafka.client.id = lake\n")
-        command += ["--option", "maxOffsetsPerTrigger=7", "--options", cli.folder / "options"]
-        command += ["--master", "local[2]", *jars, *conf()]
+    topic, log, state = kafka.topic(3), cli.folder / "log", cli.folder / "state"
+    events = [
+        b'{"time": "2024-03-12T09:%02d:00Z", "query": "host-%d.example"}' % (n, n % 12) for n in range(60)
+    ]
+    kafka.put(topic, *events[:30], b"no event", None)
+    command = [sys.executable, "-m", "indicia", "spark", "stream", "--index", cli.folder / "feed.idx"]
+    command += ["--kafka", f"127.0.0.1:{kafka.port}", "--topic", topic, "--ingest", "--checkpoint", state]
+    (cli.folder / "options").write_text("# of the connector\n\nkafka.client.id = lake\n")
+    command += ["--option", "maxOffsetsPerTrigger=7", "--options", cli.folder / "options"]
+    command += ["--master", "local[2]", *jars, *conf()]
 
-        def kept() -> list[str]:
-            alerts = cli("alerts", "list", "--json").json
-            shown = [cli("alerts", "show", str(one["number"]), "--json").json for one in alerts]
-            return sorted(one["detection_id"] for alert in shown for one in alert["detections"])
+    def kept() -> list[str]:
+        alerts = cli("alerts", "list", "--json").json
+        shown = [cli("alerts", "show", str(one["number"]), "--json").json for one in alerts]
+        return sorted(one["detection_id"] for alert in shown for one in alert["detections"])
 
-        first = started([*command, "--every", "0.1"], log)
-        awaited(kept, first, every=0.2)
-        killed(first)
-        kafka.put(topic, *events[30:])
-        ended(started(command, log), log)
-        said = log.read_text("utf-8")
-        assert "1 row of a batch cannot be read" in said
-        assert said.count("topics are read by ") >= 2
-        assert ("topics are read by Indicia's data source" in said) == ours
-        with Index.open(cli.folder / "feed.idx") as index:
-            wanted = ids(index.scan_lines(pa.array(events, pa.binary()), name=f"kafka:{topic}"))
-        assert kept() == wanted
-        assert len(wanted) == 20
+    first = started([*command, "--every", "0.1"], log)
+    awaited(kept, first, every=0.2)
+    killed(first)
+    kafka.put(topic, *events[30:])
+    ended(started(command, log), log)
+    said = log.read_text("utf-8")
+    assert "1 row of a batch cannot be read" in said
+    assert said.count("topics are read by ") >= 2
+    assert ("topics are read by Indicia's data source" in said) == ours
+    with Index.open(cli.folder / "feed.idx") as index:
+        wanted = ids(index.scan_lines(pa.array(events, pa.binary()), name=f"kafka:{topic}"))
+    assert kept() == wanted
+    assert len(wanted) == 20
+
+
+_BOTH = """
+import sys
+from indicia import scale
+
+servers, topic, *settings = sys.argv[1:]
+spark = scale.session(master="local[2]", settings=dict(one.split("=", 1) for one in settings))
+given = {"kafka.bootstrap.servers": servers, "subscribe": topic}
+theirs, ours = (
+    spark.read.format(name).options(**given).load() for name in ("kafka", scale.register(spark))
+)
+assert theirs.schema == ours.schema, (theirs.schema, ours.schema)
+rows = [sorted(map(str, frame.collect())) for frame in (theirs, ours)]
+assert rows[0] == rows[1], rows
+print(len(rows[0]))
+spark.stop()
+"""
+
+
+def test_both_connectors_give_the_same_columns(cli: Shell, started: Any, kafka: broker.Broker) -> None:
+    installed()
+    topic, log = kafka.topic(2), cli.folder / "log"
+    kafka.put(topic, b"one", None, b"")
+    kafka.put(topic, b"two", key=b"\xff", headers=[("a", b"b")], timestamp=1_710_000_000_123)
+    settings = {"spark.jars": connector(KAFKA)} | QUIET
+    words = [f"{name}={value}" for name, value in settings.items()]
+    ended(started([sys.executable, "-c", _BOTH, f"127.0.0.1:{kafka.port}", topic, *words], log), log)
+    assert log.with_suffix(".json").read_text() == "4\n"
+
+
+def test_topics_by_connect(kafka: broker.Broker, tmp_path: Path) -> None:
+    installed()
+    spark, topic, name = spark_session(), kafka.topic(2), f"kafka:{kafka.topic()}"
+    index, state, out = index_file(tmp_path), tmp_path / "state", scale.Output(str(tmp_path / "out"))
+    events = [b'{"time": "2024-03-12T09:%02d:00Z", "query": "%s"}' % (n, DOMAIN.encode()) for n in range(30)]
+    safe = {
+        "kafka.security.protocol": "SASL_SSL",
+        "kafka.sasl.mechanism": "SCRAM-SHA-512",
+        "kafka.sasl.username": broker.USER,
+        "kafka.sasl.password": broker.PASSWORD,
+        "kafka.ssl.ca.location": str(kafka.authority),
+    }
+    given = scale.Topics(
+        f"localhost:{kafka.secure_port}", [topic], name=name, options=safe | {"maxOffsetsPerTrigger": "8"}
+    )
+    found: list[bytes] = []
+    for some in (events[:20], events[20:]):
+        kafka.put(topic, *some)
+        found += some
+        scale.stream(spark, index, given, out, str(state)).awaitTermination()
+        with Index.open(index) as local:
+            wanted = ids(local.scan_lines(pa.array(found, pa.binary()), name=name))
+        assert ids(scale.read_back(Path(out.path))) == wanted
+    assert len(wanted) == 30
+    # One in which nothing is, then 20 by at most 8 and one for each further partition, then 10.
+    assert len([one for one in (state / "commits").iterdir() if one.name.isdigit()]) >= 6
+    assert scale.retro(spark, index, given, scale.Output(str(tmp_path / "retro"))).raising == 30
+    assert ids(scale.read_back(tmp_path / "retro")) == wanted
+
+
+def test_what_is_wrong_with_topics_is_said_by_spark(kafka: broker.Broker, tmp_path: Path) -> None:
+    installed()
+    spark, index, out = spark_session(), index_file(tmp_path), scale.Output(str(tmp_path / "out"))
+    errors = importlib.import_module("pyspark.errors")
+
+    def begin(**options: str) -> None:
+        own = {name.replace("_", "."): value for name, value in options.items()}
+        given = scale.Topics(f"127.0.0.1:{kafka.port}", ["absent"], options=own, connector="indicia")
+        scale.stream(spark, index, given, out, str(tmp_path / "state")).awaitTermination()
+
+    with pytest.raises(
+        errors.PySparkException, match=r"indicia\.errors\.InputError: absent: there is no such"
+    ):
+        begin()
+    with pytest.raises(errors.PySparkException, match=r"give kafka\.sasl\.username") as raised:
+        begin(kafka_sasl_jaas_config="a secret")
+    assert "a secret" not in str(raised.value)
+    given = scale.Topics("127.0.0.1:1", ["dns"], connector="spark")
+    with pytest.raises(errors.PySparkException, match=r"[Ff]ailed to find data source: kafka"):
+        scale.stream(spark, index, given, out, "state")
+
+
+def test_a_stream_of_a_program_takes_what_is_there_each_time(kafka: broker.Broker, tmp_path: Path) -> None:
+    installed()
+    spark, topic = spark_session(), kafka.topic(2)
+    given = {"kafka.bootstrap.servers": f"127.0.0.1:{kafka.port}", "subscribe": topic}
+    given |= {"startingOffsets": "earliest"}
+    for number in range(3):
+        kafka.put(topic, *(b"%d" % one for one in range(number * 10, number * 10 + 10)))
+        frame = spark.readStream.format(scale.register(spark)).options(**given).load()
+        writer = frame.selectExpr("CAST(value AS STRING) AS value").writeStream.trigger(availableNow=True)
+        writer = writer.format("parquet").option("checkpointLocation", str(tmp_path / "state"))
+        writer.start(str(tmp_path / "out")).awaitTermination()
+        rows = [int(row["value"]) for row in spark.read.parquet(str(tmp_path / "out")).collect()]
+        assert sorted(rows) == list(range(number * 10 + 10))
 
 
 _ASKED = """

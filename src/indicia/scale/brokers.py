@@ -160,7 +160,7 @@ class Course:
     """How far a stream goes, batch by batch, or what one batch reads.
 
     Spark asks in an order of its own. A new stream is asked for `latest` before `initial`; one that goes on
-    is told where it was, by pieces of nothing. With the trigger availableNow both are asked for `latest` at
+    is told where it was, by pieces of nothing. With the trigger availableNow a new one is asked for `latest`
     once, and that must be all there is; nobody says which it is (`Wanted.bound_first` says: not that one).
     """
 

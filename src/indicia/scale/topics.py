@@ -7,9 +7,11 @@ client: Java's where librdkafka has one that means the same, else librdkafka's o
     startingOffsets                           earliest, latest, {"dns": {"0": 23, "1": -2}} (-1 is latest)
     endingOffsets                             of a batch; of a stream `latest`: what is there now and no more
     maxOffsetsPerTrigger                      messages of a batch of a stream, about
-    boundFirstBatch                           true: the first too; not together with the trigger availableNow
+    boundFirstBatch                           true: of a new stream's first batch too
     failOnDataLoss                            false: go on where messages were deleted before they were read
     kafkaConsumer.pollTimeoutMs               how long a partition may give nothing
+
+With the trigger availableNow Spark makes one batch of a source in Python, so no bound belongs there.
 
 Offsets are flat: `{"dns/0": 24}` says that 24 is the next to be read.
 """
