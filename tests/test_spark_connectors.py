@@ -25,7 +25,7 @@ from engines import QUIET, installed, spark_session
 from formats import DOMAIN, index_file, table
 from indicia import Index, scale
 from shell import Shell
-from test_spark import awaited, cli, conf, ended, feed, ids, killed, started
+from test_spark import ROOT, awaited, cli, conf, ended, feed, ids, killed, program, started
 
 __all__ = ["cli", "started"]
 KAFKA = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1"
@@ -75,41 +75,51 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[broker.Broker]:
         yield made
 
 
-@pytest.mark.parametrize("ours", [False, True], ids=["spark", "indicia"])
+@pytest.mark.parametrize(
+    ("before", "after"), [("spark", "spark"), ("indicia", "indicia"), ("spark", "indicia")]
+)
 def test_topics_become_alerts_through_a_kill(
-    cli: Shell, started: Any, kafka: broker.Broker, ours: bool
+    cli: Shell, started: Any, kafka: broker.Broker, before: str, after: str
 ) -> None:
     installed()
-    jars = [] if ours else ["--conf", f"spark.jars={connector(KAFKA)}"]
     feed(cli)
     topic, log, state = kafka.topic(3), cli.folder / "log", cli.folder / "state"
     events = [
         b'{"time": "2024-03-12T09:%02d:00Z", "query": "host-%d.example"}' % (n, n % 12) for n in range(60)
     ]
     kafka.put(topic, *events[:30], b"no event", None)
-    command = [sys.executable, "-m", "indicia", "spark", "stream", "--index", cli.folder / "feed.idx"]
-    command += ["--kafka", f"127.0.0.1:{kafka.port}", "--topic", topic, "--ingest", "--checkpoint", state]
     (cli.folder / "options").write_text("# of the connector\n\nkafka.client.id = lake\n")
-    command += ["--option", "maxOffsetsPerTrigger=7", "--options", cli.folder / "options"]
-    command += ["--master", "local[2]", *jars, *conf()]
+    job = ["spark", "stream", "--index", cli.folder / "feed.idx", "--kafka", f"127.0.0.1:{kafka.port}"]
+    job += ["--topic", topic, "--ingest", "--checkpoint", state, "--options", cli.folder / "options"]
+    job += ["--option", "maxOffsetsPerTrigger=7"]
 
-    def kept() -> list[str]:
-        alerts = cli("alerts", "list", "--json").json
-        shown = [cli("alerts", "show", str(one["number"]), "--json").json for one in alerts]
-        return sorted(one["detection_id"] for alert in shown for one in alert["detections"])
+    def settings(name: str) -> list[str]:
+        jars = ["--conf", f"spark.jars={connector(KAFKA)}"] if name == "spark" else []
+        return ["--master", "local[2]", *jars, *conf()]
 
-    first = started([*command, "--every", "0.1"], log)
-    awaited(kept, first, every=0.2)
+    def batches(kind: str) -> set[int]:
+        folder = state / kind
+        return {int(one.name) for one in folder.iterdir() if one.name.isdigit()} if folder.is_dir() else set()
+
+    command = [sys.executable, "-m", "indicia", *job, *settings(before), "--every", "0.1"]
+    first = started(command, log)
+    awaited(
+        lambda: max(batches("commits"), default=0) >= 1 and batches("offsets") - batches("commits"), first
+    )
     killed(first)
     kafka.put(topic, *events[30:])
-    ended(started(command, log), log)
+    submit = [program("spark-submit"), *settings(after), ROOT / "examples" / "spark_submit.py"]
+    ended(started([*submit, *job], log), log)
+    assert not batches("offsets") - batches("commits")
     said = log.read_text("utf-8")
     assert "1 row of a batch cannot be read" in said
-    assert said.count("topics are read by ") >= 2
-    assert ("topics are read by Indicia's data source" in said) == ours
+    told = {"spark": "topics are read by Spark's", "indicia": "topics are read by Indicia's"}
+    assert [text in said for text in told.values()] == [name in (before, after) for name in told]
     with Index.open(cli.folder / "feed.idx") as index:
         wanted = ids(index.scan_lines(pa.array(events, pa.binary()), name=f"kafka:{topic}"))
-    assert kept() == wanted
+    alerts = cli("alerts", "list", "--json").json
+    shown = [cli("alerts", "show", str(one["number"]), "--json").json for one in alerts]
+    assert sorted(one["detection_id"] for alert in shown for one in alert["detections"]) == wanted
     assert len(wanted) == 20
 
 
@@ -157,7 +167,7 @@ def test_topics_by_connect(kafka: broker.Broker, tmp_path: Path) -> None:
     given = scale.Topics(
         f"localhost:{kafka.secure_port}", [topic], name=name, options=safe | {"maxOffsetsPerTrigger": "8"}
     )
-    found: list[bytes] = []
+    found, wanted = list[bytes](), list[str]()
     for some in (events[:20], events[20:]):
         kafka.put(topic, *some)
         found += some

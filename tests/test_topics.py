@@ -143,6 +143,11 @@ def test_offsets_have_one_order() -> None:
     assert topics.parted("a.b-c/12") == ("a.b-c", 12)
 
 
+def test_offsets_of_sparks_connector_are_taken_on() -> None:
+    assert topics.flat({"dns": {"10": 4, "2": 5}, "a": {"0": 1}}) == {"a/0": 1, "dns/2": 5, "dns/10": 4}
+    assert list(topics.flat({"b/2": 1, "b/10": 2, "a/0": 3})) == ["a/0", "b/2", "b/10"]
+
+
 def test_a_batch_is_bounded_by_shares() -> None:
     start, ends = {"a/0": 0, "a/1": 50, "a/2": 7, "b/0": 3}, {"a/0": 900, "a/1": 150, "a/2": 7, "b/0": 4}
     assert bounded(start, ends, None) == ends

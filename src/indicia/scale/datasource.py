@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from indicia.scale.brokers import DDL, Course, batch, read
-from indicia.scale.topics import Offsets, Piece, Wanted
+from indicia.scale.topics import Offsets, Piece, Wanted, flat
 
 _spark: Any = importlib.import_module("pyspark.sql.datasource")
 """Without its types, which not every installation has."""
@@ -65,7 +65,7 @@ class _Stream(_spark.DataSourceStreamReader):  # type: ignore[misc]
         return self._course.latest()
 
     def partitions(self, start: Offsets, end: Offsets) -> list[Any]:
-        return [_spark.InputPartition(piece) for piece in self._course.pieces(start, end)]
+        return [_spark.InputPartition(piece) for piece in self._course.pieces(flat(start), flat(end))]
 
     def read(self, partition: Any) -> Iterator[Any]:
         piece: Piece = partition.value

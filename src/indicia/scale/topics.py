@@ -327,6 +327,14 @@ def parted(found: str) -> tuple[str, int]:
     return topic, int(number)
 
 
+def flat(offsets: Mapping[str, Any]) -> Offsets:
+    """Offsets of a checkpoint, which may be one of Spark's connector: `{"dns": {"0": 24}}`."""
+    found: Offsets = {}
+    for name, one in offsets.items():
+        found |= {key(name, int(n)): at for n, at in one.items()} if isinstance(one, dict) else {name: one}
+    return ordered(found)
+
+
 def ordered(offsets: Mapping[str, int]) -> Offsets:
     """In the one order of all: Spark compares offsets as texts."""
     return {one: offsets[one] for one in sorted(offsets, key=parted)}
