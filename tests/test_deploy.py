@@ -165,7 +165,9 @@ def test_a_new_container_keeps_the_authority_and_the_health_check() -> None:
     composed = yaml.safe_load(text)["services"]["indicia"]
     assert re.fullmatch(r"[a-z]+", composed["hostname"])
     assert re.search(r"^ENV (?:.*\n)*?    INDICIA_HOST=0\.0\.0\.0$", CONTAINERFILE, re.MULTILINE)
-    built = re.findall(r"podman build .*", CONTAINERFILE + (ROOT / "docs" / "operations.md").read_text("utf-8"))
+    built = re.findall(
+        r"podman build .*", CONTAINERFILE + (ROOT / "docs" / "operations.md").read_text("utf-8")
+    )
     assert len(built) == 2
     assert all(one.startswith("podman build --format docker ") for one in built)
 

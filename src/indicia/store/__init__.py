@@ -5,15 +5,15 @@
     tenant.add_indicators([...], by="someone")
 
 `scope` is the one place that adds the tenant to a query; `definitions`, `indicators`, `imports`, `uploads`,
-`purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `messages`, `audit`,
-`clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what they wait
-for, `allow` the allow-lists, `access` one application, `retention` says how long what is recorded is kept,
-`trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and `sources`, `queue`
-finds alerts, `catalogue` what is looked for, `many` changes much of it at once; `members` tells who may sign
-in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each its transaction; `directory`
-knows the tenants, `leaving` removes one; `jobs` keeps work on files; `marks` and `turns` are what processes of
-several hosts share; `engine` the file or the server, its locks and its faults; `migrate` its version;
-`inspection` looks at it for `indicia doctor` and changes nothing.
+`purges`, `notes`, `changes`, `receipts`, `alerts`, `casework`, `suppressions`, `storms`, `messages`,
+`audit`, `clients`, `credentials`, `counting` and `queries` work on a scope; `outbox` keeps outputs and what
+they wait for, `allow` the allow-lists, `access` one application, `retention` says how long what is recorded
+is kept, `trail` reads the audit log, `overview` says what happens, by the figures of `tallies` and
+`sources`, `queue` finds alerts, `catalogue` what is looked for, `many` changes much of it at once;
+`members` tells who may sign in to a tenant, `people` who signs in at all; `tenant.TenantStore` gives each
+its transaction; `directory` knows the tenants, `leaving` removes one; `jobs` keeps work on files; `marks`
+and `turns` are what processes of several hosts share; `engine` the file or the server, its locks and its
+faults; `migrate` its version; `inspection` looks at it for `indicia doctor` and changes nothing.
 """
 
 from indicia.store.catalogue import Catalogue, Chosen, Expiry, Figures, Found, Place

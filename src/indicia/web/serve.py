@@ -218,8 +218,9 @@ def certify(settings: Settings, warn: Callable[[str], None] = _nobody) -> Shown 
     """`access.certified`; who runs the service is told of a new authority."""
     found = access.certified(settings)
     if isinstance(found, Certificates) and found.replaced:
+        name = names_of(settings.host)[-1]
         warn(
-            f"The certificate authority was made anew, because the old one may not vouch for {names_of(settings.host)[-1]} "
+            f"The certificate authority was made anew, because the old one may not vouch for {name} "
             f"or has come to its end: clients that keep a copy need {found.authority}, and a service that "
             "runs on this home must be restarted."
         )
