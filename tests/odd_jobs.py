@@ -50,6 +50,8 @@ class Odd(Work[Asked, State]):
                 file.write(f"{what} {number}\n")
         if what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if what == "loop":
+            os.kill(os.getpid(), signal.SIGXCPU)
         if what == "late":
             signal.setitimer(signal.ITIMER_REAL, 0.1)
         while what == "sleep":  # and nothing is told meanwhile

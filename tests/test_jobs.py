@@ -354,6 +354,15 @@ def test_a_file_that_kills_its_process_does_not_go_round_for_ever(
     assert in_file.odds().one(one.id).kept.attempts == 0
 
 
+def test_what_loops_for_ever_is_not_tried_again(in_file: Bench) -> None:
+    with in_file.running():
+        one = in_file.odds().begin("loop")
+        state = in_file.ends(one)
+    assert (state.phase, state.read) == (Phase.FAILED, 4)
+    assert state.fault.startswith("it took more processor time")
+    assert in_file.odds().one(one.id).kept.attempts == 1
+
+
 def test_a_service_that_is_stopped_gives_its_jobs_back(on_server: Bench) -> None:
     with on_server.running(0):
         one = on_server.odds().begin("wait")
@@ -460,9 +469,15 @@ def test_what_earlier_versions_kept_goes_when_it_is_old(bench: Bench) -> None:
     assert folder.exists()
     assert bench.odds().every() == []
     assert [row[3] for row in everything(bench.path)["jobs"]] == ["young"]
-    os.utime(folder, (1, 1))
+    strange = bench.home(0) / "odds" / "of a tenant that was deleted"
+    strange.mkdir()
+    runner.tidy(bench.store, bench.home(0))
+    assert strange.exists()
+    for path in (folder, strange):
+        os.utime(path, (1, 1))
     runner.tidy(bench.store, bench.home(0))
     assert not folder.exists()
+    assert not strange.exists()
 
 
 def test_a_copy_of_a_store_has_no_jobs(tmp_path: Path) -> None:

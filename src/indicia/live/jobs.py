@@ -35,8 +35,8 @@ RENEWAL = 4.0
 """Seconds between two renewals: a writer of a file may wait 15 s for its turn."""
 ATTEMPTS = 3
 """How often one is taken before it has failed."""
-ARRIVAL = 3600.0
-"""Seconds that a file may be on its way to an earlier version, which has no row for it."""
+LEFT = 3600.0
+"""Seconds for which a folder stays that no row tells of: it may be of another version, or another store."""
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\!]+")
 
@@ -198,8 +198,21 @@ class Jobs(Generic[J]):
             one = self.of_row(row)
             if row.attempts <= ATTEMPTS:
                 return one
-            self._fail(one)
+            self.fail(
+                one,
+                f"its process went away {ATTEMPTS} times before it had ended, as one that the system kills "
+                "for want of memory; send a part of the file, or see the service's log",
+            )
         return None
+
+    def fail(self, one: J, fault: str) -> None:
+        """No process will end it; where another one has it by now, that is none of ours."""
+        self.contents.clear(one.kept)
+        with suppress(NotFound):  # it was deleted
+            now = self.one(one.id).state
+            state = replace(now, phase=Phase.FAILED, fault=fault, ended_at=datetime.now(UTC))
+            last = {"phase": Phase.FAILED, "state": encoded(state)}
+            self._rows.put(self.kind, one.id, one.kept.lease, LEASE, last)
 
     def give_back(self, one: J, *, counted: bool) -> None:
         """Its process is no more; where that has not said its last word, another one takes the job."""
@@ -211,15 +224,6 @@ class Jobs(Generic[J]):
         asked = msgspec.json.decode(row.asked, type=self.asked)
         state = replace(msgspec.json.decode(row.state, type=self.state), phase=row.phase)
         return self.made(row.key, asked, state, row, self.contents)
-
-    def _fail(self, one: J) -> None:
-        fault = (
-            f"its process went away {ATTEMPTS} times before it had ended, as one that the system kills for "
-            "want of memory; send a part of the file, or see the service's log"
-        )
-        state = replace(one.state, phase=Phase.FAILED, fault=fault, ended_at=datetime.now(UTC))
-        last = {"phase": Phase.FAILED, "state": encoded(state)}
-        self._rows.put(self.kind, one.id, one.kept.lease, LEASE, last)
 
     def _bring(self, key: str, lease: str, content: BinaryIO, limit: int) -> int:
         """Keep what comes, piece by piece; its size."""
@@ -255,7 +259,7 @@ class Jobs(Generic[J]):
         # An earlier version kept all of a job there, and may run beside this one.
         if (path / "asked.json").exists():
             return age > self.kept.total_seconds()
-        return not (path / UPLOAD).exists() or age > ARRIVAL
+        return not (path / UPLOAD).exists() or age > LEFT
 
     def _forget(self, key: str) -> None:
         shutil.rmtree(self.contents.folder / key, ignore_errors=True)

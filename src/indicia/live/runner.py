@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from typing import IO, Any
 from indicia.errors import IndiciaError, StoreError, placed
 from indicia.live import contents
 from indicia.live.imports import Imports
-from indicia.live.jobs import LEASE, Job, Jobs, token
+from indicia.live.jobs import LEASE, LEFT, Job, Jobs, token
 from indicia.live.scans import Scans
 from indicia.store import Store
 
@@ -127,7 +128,12 @@ class Runner:
         end = time.monotonic() + LEASE
         while time.monotonic() < end:  # beyond it anybody may take it in any case
             try:
-                jobs.give_back(one, counted=not stopped)
+                if code == -signal.SIGXCPU:  # it would be so another time, too
+                    jobs.fail(
+                        one, "it took more processor time than it may; send a part of the file"
+                    )
+                else:
+                    jobs.give_back(one, counted=not stopped)
                 break
             except StoreError as error:
                 LOG.warning("a job is not given back yet: %s", error)
@@ -163,7 +169,6 @@ def tidy(store: Store, home: Path) -> None:
             kind(home, store.tenant(tenant.uid)).tidy()
         there = {tenant.uid for tenant in tenants}
         for folder in (home / kind.kind).iterdir() if (home / kind.kind).is_dir() else ():
-            # Of a database that this home has no longer, or not yet again.
-            old = time.time() - folder.stat().st_mtime > kind.kept.total_seconds()
+            old = time.time() - folder.stat().st_mtime > LEFT
             if folder.is_dir() and folder.name not in there and old:
                 shutil.rmtree(folder, ignore_errors=True)
