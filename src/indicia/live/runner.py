@@ -32,7 +32,7 @@ KINDS: tuple[type[Jobs[Any]], ...] = (Scans, Imports)
 LOOK_SECONDS = 0.25
 """Seconds between two looks: a read of a few rows; so nobody needs to be told of a job."""
 PAUSE = 1.0
-"""Seconds until it is tried again to give a job back."""
+"""Seconds until it is tried again where the store is away."""
 END_SECONDS = 10.0
 """How long processes may take to end."""
 LOG = logging.getLogger("indicia.live")
@@ -50,9 +50,12 @@ class Runner:
 
     def run(self) -> None:
         """Until it is stopped."""
-        while not self._stopped.wait(LOOK_SECONDS):
+        wait = LOOK_SECONDS
+        while not self._stopped.wait(wait):
+            wait = PAUSE
             try:
                 self.look()
+                wait = LOOK_SECONDS
             except IndiciaError as error:
                 LOG.warning("jobs wait: %s", error)
             except OSError as error:

@@ -51,17 +51,16 @@ class Desk(Generic[A, S]):
         self._sent: dict[str, int] = {}
         self._held = time.monotonic()
         self.asked: A = one.asked
-        self.state: S = one.state
         self.tenant = jobs.tenant
         self.folder = made(jobs.contents.folder / one.id / one.kept.lease)
-        for old in self.folder.parent.iterdir():  # of leases before
-            if old.is_dir() and old != self.folder:
-                shutil.rmtree(old, ignore_errors=True)
         """For results."""
         self.cancelled = one.kept.cancelled
         """Whether somebody has had enough."""
         self.over = threading.Event()
         """The last word is being said."""
+        for old in self.folder.parent.iterdir():  # of leases before
+            if old.is_dir() and old != self.folder:
+                shutil.rmtree(old, ignore_errors=True)
 
     def upload(self) -> Path:
         """The file. InputError where it is gone, or there is no room for it here."""
@@ -84,10 +83,10 @@ class Desk(Generic[A, S]):
 
     def _put(self, values: Mapping[str, str] | None = None) -> bool:
         pieces = self._jobs.contents.grown(self._one.kept, self._sent)
-        lease = self._one.kept.lease
+        lease, begun = self._one.kept.lease, time.monotonic()
         held = self._rows.put(self._jobs.kind, self._one.id, lease, LEASE, values, pieces)
         if held:
-            self._held = time.monotonic()
+            self._held = begun
             self._sent |= {one.name: one.position + len(one.content) for one in pieces}
         return held
 
@@ -100,8 +99,9 @@ class Desk(Generic[A, S]):
                 if stands is None and not self.over.is_set():
                     os._exit(LOST)
                 self.cancelled = bool(stands)
-                if time.monotonic() - self._held > RENEWAL and self._rows.put(*job, LEASE):
-                    self._held = time.monotonic()
+                now = time.monotonic()
+                if now - self._held > RENEWAL and self._rows.put(*job, LEASE):
+                    self._held = now
             if time.monotonic() - self._held > LEASE:  # the store is away, and another one may begin
                 os._exit(LOST)
 
