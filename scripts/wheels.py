@@ -44,8 +44,9 @@ class Target:
     machine: str
     """As `uname -m` and the header of an ELF file say it."""
     libc: str
-    needs: str
-    """The one library that its kernel may ask for. musl's loader takes any `libc.*` for itself."""
+    needs: frozenset[str]
+    """What its kernel may ask for: the C library alone. musl's loader takes any `libc.*` for itself; glibc's
+    on aarch64 has what guards the stack, where this Python was built with that."""
 
     @property
     def here(self) -> bool:
@@ -55,10 +56,16 @@ class Target:
 
 
 TARGETS = (
-    Target("manylinux_2_17_x86_64", "x86_64-linux-gnu.2.17", "x86_64", "glibc", "libc.so.6"),
-    Target("manylinux_2_17_aarch64", "aarch64-linux-gnu.2.17", "aarch64", "glibc", "libc.so.6"),
-    Target("musllinux_1_2_x86_64", "x86_64-linux-musl", "x86_64", "musl", "libc.so"),
-    Target("musllinux_1_2_aarch64", "aarch64-linux-musl", "aarch64", "musl", "libc.so"),
+    Target("manylinux_2_17_x86_64", "x86_64-linux-gnu.2.17", "x86_64", "glibc", frozenset({"libc.so.6"})),
+    Target(
+        "manylinux_2_17_aarch64",
+        "aarch64-linux-gnu.2.17",
+        "aarch64",
+        "glibc",
+        frozenset({"libc.so.6", "ld-linux-aarch64.so.1"}),
+    ),
+    Target("musllinux_1_2_x86_64", "x86_64-linux-musl", "x86_64", "musl", frozenset({"libc.so"})),
+    Target("musllinux_1_2_aarch64", "aarch64-linux-musl", "aarch64", "musl", frozenset({"libc.so"})),
 )
 ELF = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 NEWEST = (2, 17)
@@ -131,7 +138,7 @@ def compilers(target: Target) -> dict[str, str]:
 def headers(scratch: Path) -> Path:
     """Python's headers with the pyconfig.h of this very Python, where that of the target is not to be had.
 
-    `Python.h` takes the pyconfig.h beside it, which on Debian is one for all machines and asks for that of
+    `Python.h` takes the pyconfig.h beside it, which Debian has one of for all machines: it includes that of
     the target. Ours is right for all targets: what the limited API's headers take from it are the sizes of
     types (SIZEOF_VOID_P, SIZEOF_SIZE_T, SIZEOF_LONG, SIZEOF_WCHAR_T …), and those are the same on all
     little-endian Linux of 64 bits, with glibc and with musl. `main` refuses others, and tests/test_wheels.py
@@ -140,7 +147,9 @@ def headers(scratch: Path) -> Path:
     copy = scratch / "include"
     for name in ("platinclude", "include"):
         shutil.copytree(sysconfig.get_path(name), copy, dirs_exist_ok=True)
-    shutil.copyfile(sysconfig.get_config_h_filename(), copy / "pyconfig.h")
+    own = Path(sysconfig.get_config_h_filename())
+    debian = own.parent.parent / str(sysconfig.get_config_var("MULTIARCH")) / own.parent.name / own.name
+    shutil.copyfile(debian if debian.exists() else own, copy / "pyconfig.h")
     return copy
 
 
@@ -155,7 +164,7 @@ def checked(target: Target, wheel: Path) -> str:
             )
         elf = ELFFile(BytesIO(opened.read(KERNEL)))
     needed = [tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")]
-    if elf["e_machine"] != ELF[target.machine] or needed != [target.needs]:
+    if elf["e_machine"] != ELF[target.machine] or not target.needs.issuperset(needed):
         raise Unfit(f"{wheel.name}: the kernel is for {elf['e_machine']} and needs {needed}")
     asked = versions(elf)
     if any(numbers(version) > NEWEST for version in asked):
@@ -176,12 +185,15 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def run(command: list[str], more: dict[str, str] | None = None) -> None:
-    """Run it; what it printed is shown where it fails."""
+    """Run it; what it printed is shown where it fails, and what a compiler said where setuptools went on."""
     ran = subprocess.run(  # noqa: S603
         command, env=os.environ | (more or {}), cwd=ROOT, capture_output=True, text=True
     )
     if ran.returncode:
         print(ran.stdout[-8000:], ran.stderr[-8000:], sep="\n", file=sys.stderr)
+    for line in (ran.stdout + ran.stderr).splitlines():
+        if ran.returncode == 0 and "error:" in line:
+            print(line, file=sys.stderr)
     ran.check_returncode()
 
 

@@ -183,7 +183,7 @@ def test_the_compiler_sees_the_same_by_the_headers_of_the_target(tmp_path: Path)
         pytest.skip(f"there are no headers of {version} for {GLIBC}: make test-wheels brings Debian's")
     ours = tmp_path / version
     shutil.copytree(headers / version, ours)
-    shutil.copyfile(sysconfig.get_config_h_filename(), ours / "pyconfig.h")
+    shutil.copyfile(script().headers(tmp_path) / "pyconfig.h", ours / "pyconfig.h")
     assert (ours / "pyconfig.h").read_text() != (headers / version / "pyconfig.h").read_text()
     (target,) = (one for one in script().TARGETS if one.tag == GLIBC)
     command = [*shlex.split(script().compilers(target)["CC"]), "-E", "-P"]
