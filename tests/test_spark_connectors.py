@@ -111,7 +111,8 @@ def test_topics_become_alerts_through_a_kill(
     submit = [program("spark-submit"), *settings(after), ROOT / "examples" / "spark_submit.py"]
     ended(started([*submit, *job], log), log)
     assert not batches("offsets") - batches("commits")
-    said = log.read_text("utf-8")
+    # What the command says on stderr, spark-submit says on stdout.
+    said = log.read_text("utf-8") + log.with_suffix(".json").read_text("utf-8")
     assert "1 row of a batch cannot be read" in said
     told = {"spark": "topics are read by Spark's", "indicia": "topics are read by Indicia's"}
     assert [text in said for text in told.values()] == [name in (before, after) for name in told]
