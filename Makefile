@@ -52,7 +52,7 @@ test-spark: $(VENV)/.ready-spark ## Spark's jobs, on Sail and on Spark 4 itself 
 	$(PYTEST) -m slow tests/test_scale.py tests/test_spark.py $(ARGS)
 
 .PHONY: test-connectors
-test-connectors: $(VENV)/.ready-spark ## Spark with topics of a real Kafka and tables of Delta, a minute; their jars come from Maven
+test-connectors: $(VENV)/.ready-spark ## Spark with topics of a real Kafka and tables of Delta, minutes; their jars come from Maven
 	$(PYTEST) -m slow tests/test_spark_connectors.py $(ARGS)
 
 .PHONY: soak
