@@ -202,6 +202,14 @@ def test_without_spark_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     assert "pip install 'indicia[spark]'" in ran.err
 
 
+def test_a_job_reads_paths_or_topics(cli: Shell) -> None:
+    retro = ["spark", "retro", "--index", "i", "--output", "o"]
+    assert "give --input, or --kafka and --topic" in cli(*retro, code=2).err
+    both = [*retro, "--input", "x", "--kafka", "broker:9092"]
+    assert "give --input, or --kafka and --topic" in cli(*both, code=2).err
+    assert "reads the topics that --topic names" in cli(*retro, "--kafka", "broker:9092", code=2).err
+
+
 def test_what_is_wrong_with_a_file_of_options_is_said_without_its_words(cli: Shell) -> None:
     command = ["spark", "stream", "--index", "i", "--kafka", "broker:9092", "--topic", "dns", "--ingest"]
     command += ["--checkpoint", "state", "--options", "options"]
