@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -133,6 +133,24 @@ def test_connections_that_a_box_has_forgotten_are_given_up(net: Network, tenant:
     net.forget()
     taking(BOUND, tenant.counts)
     assert tenant.counts().indicators == 3
+
+
+def test_the_host_that_answers_is_asked_first(net: Network, tenant: TenantStore) -> None:
+    name = tenant._database.name.rpartition("/")[2]
+    with to(postgres.server()) as other:
+        hosts = f"127.0.0.1:{net.port},127.0.0.1:{other.port}"
+        net.swallow()
+        url = f"postgresql://postgres@{hosts}/{name}?sslmode=disable&connect_timeout={CONNECT:.0f}"
+        with Store.open(url) as store:  # costs the time of the first one
+            begun = time.monotonic()
+            with ExitStack() as many:
+                for _ in range(8):
+                    many.enter_context(store._database.reading())
+            assert time.monotonic() < begun + 1.5
+            other.swallow()
+            net.mend()
+            taking(2 * BOUND, store.tenants)
+            wait_until(10, lambda: _answers(store.tenant(tenant.uid)))
 
 
 def test_what_takes_long_is_waited_for(net: Network, tenant: TenantStore) -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from indicia.errors import StoreError
 
@@ -78,7 +79,8 @@ class Reach:
     """Connections to one server, and what is known of it; for any number of threads."""
 
     def __init__(self, conninfo: str, name: str) -> None:
-        self._conninfo = conninfo
+        self._orders = _orders(conninfo)
+        self._first = 0
         self._name = name
         self._looking = threading.Lock()
         self._looked_at = 0.0
@@ -91,7 +93,7 @@ class Reach:
         """A new connection; StoreError for a database of another encoding, which cannot keep every text."""
         begun = time.monotonic()
         try:
-            raw = Line.connect(self._conninfo, autocommit=True)
+            raw = self._connected()
         except psycopg.OperationalError as error:
             self._failed(error, begun)
             raise
@@ -127,12 +129,19 @@ class Reach:
                 self._look()
             return self._at_work is not None and backend in self._at_work
 
+    def _connected(self) -> Line:
+        """By the host that answered last: one that is silent, before it, would cost each its time."""
+        raw = Line.connect(self._orders[self._first][1], autocommit=True)
+        place = raw.info.host, str(raw.info.port)
+        self._first = next((at for at, (own, _) in enumerate(self._orders) if own == place), 0)
+        return raw
+
     def _look(self) -> None:
         """Ask the server, by a new connection, for whom it works."""
         self._looked_at = begun = time.monotonic()
         self._at_work = None
         try:
-            with closing(Line.connect(self._conninfo, autocommit=True)) as raw:
+            with closing(self._connected()) as raw:
                 self._at_work = frozenset(pid for (pid,) in raw.execute(_AT_WORK).fetchall())
         except psycopg.Error as error:
             self._failed(error, begun)
@@ -146,3 +155,22 @@ class Reach:
             self._fault, self._again_at = " ".join(str(error).split()), now + PAUSE
         else:
             self._fault = ""
+
+
+def _orders(conninfo: str) -> list[tuple[tuple[str, str], str]]:
+    """For each host of several, with its port, a conninfo that asks it first and the others after it."""
+    given = conninfo_to_dict(conninfo)
+    lists = {key: str(given[key]).split(",") for key in ("host", "hostaddr", "port") if given.get(key)}
+    count = max(map(len, lists.values()), default=1)
+    if count == 1 or given.get("load_balance_hosts") == "random":
+        return [(("", ""), conninfo)]
+    each = {key: values * count if len(values) == 1 else values for key, values in lists.items()}
+    if any(len(values) != count for key, values in lists.items() if len(values) > 1):
+        return [(("", ""), conninfo)]  # libpq says what is wrong with it
+    found = []
+    for at in range(count):
+        turned = {key: ",".join((*values[at:count], *values[:at])) for key, values in each.items()}
+        host = each.get("host", each.get("hostaddr", [""] * count))[at]
+        port = each.get("port", ["5432"] * count)[at] or "5432"
+        found.append(((host, port), make_conninfo(conninfo, **turned)))
+    return found
