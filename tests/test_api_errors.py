@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from indicia.errors import InputError, StoreError
+from indicia.errors import InputError, OutcomeUnknown, StoreError
 from indicia.web.api import ROUTES
 from indicia.web.api.dispatch import ENTITY_LIMIT
 from indicia.web.problems import LATER_SECONDS
@@ -130,6 +130,26 @@ def test_a_busy_store_says_when_to_try_again(
     monkeypatch.setattr("indicia.store.Store.signing_keys", busy)
     assert service.request("GET", "/ready").status == 503
     assert service.request("GET", "/health").status == 200
+
+
+def test_what_may_have_been_done_is_not_to_be_sent_again(
+    service: Local, api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = api.add_definition()
+
+    def unsure(*_: Any, **__: Any) -> None:
+        raise OutcomeUnknown("/secret/place cannot be reached", retry_after=5)
+
+    monkeypatch.setattr("indicia.store.TenantStore.find", unsure)
+    reply = api("GET", f"AlertDefinitions({owner})")
+    assert (reply.status, reply.error["code"]) == (504, "OutcomeUnknown")
+    assert "retry-after" not in reply.headers
+    assert b"secret" not in reply.body
+    # Events may be sent again, whatever was done.
+    monkeypatch.setattr("indicia.live.intake.Intake.end", unsure)
+    reply = api("POST", "Events", b'{"a": 1}\n')
+    assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+    assert b"secret" not in reply.body
 
 
 def test_what_nobody_foresaw_is_told_and_logged_without_content(

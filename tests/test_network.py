@@ -213,6 +213,7 @@ def test_a_listener_that_is_cut_off_hears_again(
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_turn_goes_on_to_one_with_a_network(net: Network, tenant: TenantStore) -> None:
     name = tenant._database.name.rpartition("/")[2]
     with Store.open(postgres.server().url(name)) as other:
