@@ -132,9 +132,7 @@ class Runner:
         while time.monotonic() < end:  # beyond it anybody may take it in any case
             try:
                 if code == -signal.SIGXCPU:  # it would be so another time, too
-                    jobs.fail(
-                        one, "it took more processor time than it may; send a part of the file"
-                    )
+                    jobs.fail(one, "it took more processor time than it may; send a part of the file")
                 else:
                     jobs.give_back(one, counted=not stopped)
                 break
