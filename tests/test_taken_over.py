@@ -25,7 +25,7 @@ from test_scans import dns
 
 pytestmark = pytest.mark.slow
 LIMIT = 1 << 26
-LINES, ROWS = 20_000, 60_000
+LINES, ROWS = 120_000, 300_000
 
 
 @pytest.fixture
