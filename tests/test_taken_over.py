@@ -106,4 +106,4 @@ def test_an_import_that_was_killed_with_its_host_goes_on(path: Path) -> None:
         assert state.skipped >= half, "it went on where it was"
         report = b"".join(imports.one(one.id).read(REPORT))
         assert report.count(b"\n") == 2
-        assert not imports.contents.has(one.kept, "upload")
+        wait_until(10, lambda: not imports.contents.has(one.kept, "upload"))

@@ -178,7 +178,8 @@ class Jobs(Generic[J]):
 
     def tidy(self) -> None:
         """Delete what is too old, and what somebody left in the home who was killed."""
-        self._rows.tidy(self.kind, datetime.now(UTC) - self.kept)
+        for old in self._rows.tidy(self.kind, datetime.now(UTC) - self.kept):
+            self._forget(old)
         folder = self.contents.folder
         folders = [path for path in folder.iterdir() if _ID.fullmatch(path.name)] if folder.is_dir() else []
         tables = [table for path in folders for table in path.iterdir()] if self._rows.shared else []

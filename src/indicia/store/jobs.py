@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any
 from zlib import crc32
 
-from sqlalchemy import ColumnElement, Row, and_, or_
+from sqlalchemy import ColumnElement, Row, and_, not_, or_
 
 from indicia.store import rows
 from indicia.store.parts import Part
@@ -110,15 +110,16 @@ class Jobs(Part):
     def add(self, kind: str, new: NewJob, seconds: float, *, unfinished: int, most: int) -> list[str] | None:
         """Begin to bring one; None where so many are unfinished already.
 
-        Of those that have ended the oldest go beyond `most`; their keys.
+        Of those that have ended the oldest go beyond `most`, and so does what nobody brings any more: their
+        keys.
         """
         with self._alone(kind) as scope:
             now = scope.clock()
-            scope.delete(jobs, jobs.c.kind == kind, *_half(now))
-            if scope.count(jobs, jobs.c.kind == kind, _in(UNFINISHED)) >= unfinished:
+            of_kind = jobs.c.kind == kind
+            if _unfinished(scope, kind) >= unfinished:
                 return None
-            gone = _beyond(scope, kind, most - 1)
-            scope.delete(jobs, jobs.c.kind == kind, jobs.c.key.in_(gone))
+            gone = _gone(scope, of_kind, _half(now))
+            gone += _gone(scope, of_kind, jobs.c.key.in_(_beyond(scope, kind, most - 1)))
             values = {"host": new.host, "name": new.name, "made_by": new.by, "lease": new.lease}
             until = {"lease_until": now + round(seconds * 1e6), "made_at": rows.micros(new.made_at)}
             scope.insert(jobs, kind=kind, key=new.key, phase=Phase.COMING, **values, **until)
@@ -132,7 +133,7 @@ class Jobs(Part):
         None where so many are unfinished.
         """
         with self._alone(kind) as scope:
-            if scope.count(jobs, jobs.c.kind == kind, _in(UNFINISHED)) >= unfinished:
+            if _unfinished(scope, kind) >= unfinished:
                 return None
             mine = (jobs.c.kind == kind, jobs.c.key == key)
             over = jobs.c.phase.not_in(UNFINISHED)
@@ -256,13 +257,12 @@ class Jobs(Part):
             of_file = (job_pieces.c.job_id == number, job_pieces.c.name == name)
             return scope.count_up_to(job_pieces, 1, *of_file) > 0
 
-    def tidy(self, kind: str, before: datetime) -> None:
-        """Delete those that have ended and are older, and what nobody brings any more."""
+    def tidy(self, kind: str, before: datetime) -> list[str]:
+        """Delete those that have ended and are older, and what nobody brings any more; their keys."""
         with self._beside() as scope:
-            scope.delete(jobs, jobs.c.kind == kind, *_half(scope.clock()))
             # Also what an earlier version noted, which has no phase.
-            old = jobs.c.made_at < rows.micros(before)
-            scope.delete(jobs, jobs.c.kind == kind, jobs.c.phase.not_in(UNFINISHED), old)
+            old = and_(jobs.c.phase.not_in(UNFINISHED), jobs.c.made_at < rows.micros(before))
+            return _gone(scope, jobs.c.kind == kind, or_(old, _half(scope.clock())))
 
     @contextmanager
     def _beside(self) -> Iterator[Scope]:
@@ -286,9 +286,21 @@ def _in(phases: Sequence[Phase]) -> ColumnElement[bool]:
     return jobs.c.phase.in_(phases)
 
 
-def _half(now: int) -> tuple[ColumnElement[bool], ...]:
+def _half(now: int) -> ColumnElement[bool]:
     """Which were on the way when whoever brought them went away."""
-    return jobs.c.phase == Phase.COMING, jobs.c.lease_until < now
+    return and_(jobs.c.phase == Phase.COMING, jobs.c.lease_until < now)
+
+
+def _unfinished(scope: Scope, kind: str) -> int:
+    half = _half(scope.clock())
+    return scope.count(jobs, jobs.c.kind == kind, _in(UNFINISHED), not_(half))
+
+
+def _gone(scope: Scope, *which: ColumnElement[bool]) -> list[str]:
+    """Delete some; their keys."""
+    some = scope.rows(scope.select(jobs, jobs.c.id, jobs.c.key).where(*which).with_for_update())
+    scope.delete(jobs, jobs.c.id.in_([row.id for row in some]))
+    return [row.key for row in some]
 
 
 def _beyond(scope: Scope, kind: str, most: int) -> list[str]:
