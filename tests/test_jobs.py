@@ -191,7 +191,7 @@ def test_the_store_s_url_is_not_among_the_arguments(tmp_path: Path, monkeypatch:
             given.append(command)
             self.pid, self.stdin = 1, (tmp_path / "given").open("wb")
 
-        def wait(self) -> int:
+        def wait(self, _seconds: float) -> int:
             return 0
 
     monkeypatch.setattr("indicia.live.runner.subprocess.Popen", Process)

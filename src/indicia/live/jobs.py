@@ -206,6 +206,10 @@ class Jobs(Generic[J]):
             )
         return None
 
+    def hold(self, one: J) -> None:
+        """Renew its lease, where it is still ours. StoreError."""
+        self._rows.put(self.kind, one.id, one.kept.lease, LEASE)
+
     def fail(self, one: J, fault: str) -> None:
         """No process will end it; where another one has it by now, that is none of ours."""
         self.contents.clear(one.kept)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from typing import IO, Any
 from indicia.errors import IndiciaError, StoreError, placed
 from indicia.live import contents
 from indicia.live.imports import Imports
-from indicia.live.jobs import LEASE, LEFT, Job, Jobs, token
+from indicia.live.jobs import LEASE, LEFT, RENEWAL, Job, Jobs, token
 from indicia.live.scans import Scans
 from indicia.store import Store
 
@@ -33,6 +33,8 @@ LOOK_SECONDS = 0.25
 """Seconds between two looks: a read of a few rows; so nobody needs to be told of a job."""
 PAUSE = 1.0
 """Seconds until it is tried again where the store is away."""
+LONGEST = 6 * 3600.0
+"""Seconds for which a lease is held at the most; a process that lives has ended before, by its own bounds."""
 END_SECONDS = 10.0
 """How long processes may take to end."""
 LOG = logging.getLogger("indicia.live")
@@ -122,8 +124,8 @@ class Runner:
         return True
 
     def _reap(self, jobs: Jobs[Any], one: Job[Any, Any], process: Child) -> None:
-        """Wait for the end of a process; what it has not ended is given back."""
-        code = process.wait()
+        """Wait for the end of a process, and hold its lease; what it has not ended is given back."""
+        code = _end_of(process, lambda: jobs.hold(one))
         stopped = self._stopped.is_set()
         if code and not stopped:  # one that was killed is worth a line
             LOG.warning("a process of a job (%d) ended with %d", process.pid, code)
@@ -141,6 +143,18 @@ class Runner:
                 if self._stopped.wait(PAUSE):
                     break
         self._children.pop(threading.current_thread(), None)
+
+
+def _end_of(process: Child, hold: Callable[[], None]) -> int:
+    """Wait for it. It does not hold its lease itself: a machine that has much to do starts it slowly."""
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        try:
+            return process.wait(RENEWAL)
+        except subprocess.TimeoutExpired:
+            with suppress(StoreError):  # next time
+                hold()
+    return process.wait()
 
 
 def _close(process: Child) -> None:

@@ -2,8 +2,8 @@
 
     python -m indicia.live.scanner HOME TENANT JOB LEASE       it lives while standard input is open
 
-The first line of standard input is the URL of the store. While it works, a thread renews its lease; a process
-that has lost it ends at once, and every write of its state names the lease.
+The first line of standard input is the URL of the store. Who began it renews its lease while it lives
+(`live.runner`); a process that has lost it ends at once, and every write of its state names the lease.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Generic
 
 from indicia.errors import IndiciaError, StoreError, placed
 from indicia.live.contents import made
-from indicia.live.jobs import LEASE, RENEWAL, A, Job, Jobs, S, encoded
+from indicia.live.jobs import LEASE, A, Job, Jobs, S, encoded
 from indicia.store import Phase, Store
 
 LOG = logging.getLogger("indicia.live")
@@ -49,7 +49,6 @@ class Desk(Generic[A, S]):
         self._jobs, self._one = jobs, one
         self._rows = jobs.tenant.jobs
         self._sent: dict[str, int] = {}
-        self._held = time.monotonic()
         self.asked: A = one.asked
         self.tenant = jobs.tenant
         self.folder = made(jobs.contents.folder / one.id / one.kept.lease)
@@ -83,27 +82,25 @@ class Desk(Generic[A, S]):
 
     def _put(self, values: Mapping[str, str] | None = None) -> bool:
         pieces = self._jobs.contents.grown(self._one.kept, self._sent)
-        lease, begun = self._one.kept.lease, time.monotonic()
+        lease = self._one.kept.lease
         held = self._rows.put(self._jobs.kind, self._one.id, lease, LEASE, values, pieces)
         if held:
-            self._held = begun
             self._sent |= {one.name: one.position + len(one.content) for one in pieces}
         return held
 
     def watch(self) -> None:
-        """Hold the lease, until the job is over; the process ends where it is lost."""
-        job = (self._jobs.kind, self._one.id, self._one.kept.lease)
+        """Look whether the lease is ours, until the job is over; the process ends where it is lost."""
+        seen = time.monotonic()
         while not self.over.wait(LOOK):
-            with suppress(StoreError):
-                stands = self._rows.stands(*job)
-                if stands is None and not self.over.is_set():
+            try:
+                stands = self._rows.stands(self._jobs.kind, self._one.id, self._one.kept.lease)
+            except StoreError:
+                if time.monotonic() - seen > LEASE:  # another one may begin
                     os._exit(LOST)
-                self.cancelled = bool(stands)
-                now = time.monotonic()
-                if now - self._held > RENEWAL and self._rows.put(*job, LEASE):
-                    self._held = now
-            if time.monotonic() - self._held > LEASE:  # the store is away, and another one may begin
+                continue
+            if stands is None and not self.over.is_set():
                 os._exit(LOST)
+            self.cancelled, seen = bool(stands), time.monotonic()
 
 
 class Work(ABC, Generic[A, S]):
