@@ -338,7 +338,6 @@ def test_a_lease_is_renewed_while_its_process_lives(in_file: Bench) -> None:
         in_file.runs(one)
         first = until()
         wait_until(60, lambda: until() > first)
-        assert until() > first + 3_000_000
 
 
 def test_a_file_that_kills_its_process_does_not_go_round_for_ever(
