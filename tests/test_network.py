@@ -160,6 +160,19 @@ def test_what_takes_long_is_waited_for(net: Network, tenant: TenantStore) -> Non
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
 
 
+def test_what_takes_long_is_waited_for_where_nobody_else_may_connect(
+    net: Network, tenant: TenantStore
+) -> None:
+    name = tenant._database.name.rpartition("/")[2]
+    with tenant._database.reading() as connection, postgres.server().connect() as raw:
+        raw.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+        try:
+            connection.exec_driver_sql(f"SELECT pg_sleep({4 * SILENCE})")
+        finally:
+            raw.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+    assert tenant.counts().indicators == 3
+
+
 def test_a_writer_waits_for_others_that_write(net: Network, tenant: TenantStore) -> None:
     of = owner(tenant)
     with (

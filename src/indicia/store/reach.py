@@ -85,7 +85,7 @@ class Reach:
         self._looking = threading.Lock()
         self._looked_at = 0.0
         self._at_work: frozenset[int] | None = None
-        """Processes of the server; None where it did not say."""
+        """Processes of the server; None where it is there, and does not say."""
         self._fault = ""
         self._again_at = 0.0
 
@@ -123,11 +123,11 @@ class Reach:
             raise psycopg.OperationalError(fault)
 
     def works_for(self, backend: int, since: float) -> bool:
-        """Whether the server is at work on a statement that has been waited for since then."""
+        """Whether the server is at work on a statement that has been waited for since then, or may be."""
         with self._looking:
             if self._looked_at < since:
                 self._look()
-            return self._at_work is not None and backend in self._at_work
+            return self._at_work is None or backend in self._at_work
 
     def _connected(self) -> Line:
         """By the host that answered last: one that is silent, before it, would cost each its time."""
@@ -139,20 +139,23 @@ class Reach:
     def _look(self) -> None:
         """Ask the server, by a new connection, for whom it works."""
         self._looked_at = begun = time.monotonic()
-        self._at_work = None
         try:
             with closing(self._connected()) as raw:
                 self._at_work = frozenset(pid for (pid,) in raw.execute(_AT_WORK).fetchall())
         except psycopg.Error as error:
             self._failed(error, begun)
+            # One that has no place for a new connection may well be at work for an old one.
+            self._at_work = frozenset() if self._fault else None
         else:
             self._fault = ""
 
     def _failed(self, error: psycopg.Error, begun: float) -> None:
         """One that refuses is there; for one that is silent nobody else waits."""
-        now = time.monotonic()
-        if now - begun > _QUICK and not error.sqlstate:
-            self._fault, self._again_at = " ".join(str(error).split()), now + PAUSE
+        now, said = time.monotonic(), " ".join(str(error).split())
+        # The driver gives no SQLSTATE to what was said at the door.
+        answered = error.sqlstate or ("FATAL:" in said and "timeout" not in said)
+        if now - begun > _QUICK and not answered:
+            self._fault, self._again_at = said, now + PAUSE
         else:
             self._fault = ""
 
