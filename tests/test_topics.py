@@ -253,6 +253,25 @@ def test_batches_are_bounded_and_lose_nothing_over_ends(broker: Broker) -> None:
 
 
 @pytest.mark.full
+def test_what_a_sender_made_up_ends_no_stream_and_fills_no_memory(broker: Broker) -> None:
+    topic = f"{broker.topic()}-any-time"
+    anything = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    (made,) = broker.admin.create_topics([kafka.admin.NewTopic(topic, 1, 1, config=anything)]).values()
+    made.result(30)
+    producer = confluent_kafka.Producer(broker.settings)
+    for time in (2**62, 5):
+        producer.produce(topic, b"v", timestamp=time)
+    for _ in range(12):
+        producer.produce(topic, None, key=b"k" * 900_000)
+        producer.flush(30)
+    wanted = asked(broker, topic)
+    batches = [batch for part in brokers.batch(wanted) for batch in brokers.read(wanted, part)]
+    times = batches[0].column("timestamp").cast("int64").to_pylist()
+    assert times[:2] == [None, 5000]
+    assert [batch.num_rows for batch in batches] == [12, 2]
+
+
+@pytest.mark.full
 def test_a_stream_that_begins_with_the_latest_is_planned_again_without_loss(broker: Broker) -> None:
     topic = broker.topic()
     broker.put(topic, *numbers(1, 2))

@@ -286,6 +286,12 @@ def _schema() -> Any:
     return pa.schema(kinds)
 
 
+def _micros(time: int) -> int | None:
+    """Of a message's milliseconds, which are whatever its sender said; None where no timestamp holds them."""
+    micros = time * 1000
+    return micros if -(2**63) <= micros < 2**63 else None
+
+
 def read(wanted: Wanted, piece: Piece) -> Iterator[Any]:
     """The messages of a piece as RecordBatches.
 
@@ -332,7 +338,7 @@ class _Reader:
         while self._at < self._piece.end:
             for message in self._heard():
                 waiting.append(message)
-                size += len(message)
+                size += len(message) + len(message.key() or b"")
                 if len(waiting) == ROWS or size >= BYTES:
                     yield self._batch(waiting)
                     waiting, size = [], 0
@@ -391,7 +397,7 @@ class _Reader:
             pa.repeat(pa.scalar(piece.topic), count),
             pa.repeat(pa.scalar(piece.partition, pa.int32()), count),
             pa.array([message.offset() for message in messages], pa.int64()),
-            pa.array([time * 1000 for _, time in times], pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+            pa.array([_micros(time) for _, time in times], pa.int64()).cast(pa.timestamp("us", tz="UTC")),
             # Of Java's client, where 0 is what librdkafka calls 1.
             pa.array([kind - 1 for kind, _ in times], pa.int32()),
         ]
