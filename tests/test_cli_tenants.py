@@ -108,7 +108,12 @@ def test_bases_of_those_that_are_gone_are_removed(tmp_path: Path) -> None:
         for one in (own, other):
             furnish(one)
             assert compiled.make(one, tmp_path / "indexes")
+        (tmp_path / "indexes" / f"{own.uid}.idx").touch()  # of `indicia scan`
+        (tmp_path / "indexes" / "lost+found").mkdir()
+        (tmp_path / "indexes" / "shipped.idx").touch()
         compiled.forget(tmp_path / "indexes", [other.uid])
+        left = {path.name for path in (tmp_path / "indexes").iterdir() if not path.name.startswith(other.uid)}
+        assert left == {"lost+found", "shipped.idx"}
         assert compiled.newest(tmp_path / "indexes", own.uid) is None
         assert compiled.newest(tmp_path / "indexes", other.uid) is not None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -27,6 +28,7 @@ KEPT = 2
 """Bases that stay: a process may still open the one before."""
 NICENESS = 5
 _DONE, _BUSY = 0, 3
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def newest(folder: Path, tenant: str) -> tuple[Position, Path] | None:
@@ -50,9 +52,13 @@ def opened(folder: Path, tenant: str) -> tuple[Position, Index] | None:
 
 
 def forget(folder: Path, tenants: Collection[str]) -> None:
-    """Remove the files of tenants that are not among these: they were deleted."""
-    for path in folder.glob("*"):
-        if path.name.partition(".")[0] not in tenants:
+    """Remove the files of tenants that are not among these: they were deleted.
+
+    What else somebody put there, as a file system's own folder, stays.
+    """
+    for path in folder.glob("*.*"):
+        tenant = path.name.partition(".")[0]
+        if _UID.fullmatch(tenant) and tenant not in tenants and path.is_file():
             path.unlink(missing_ok=True)
 
 
