@@ -50,11 +50,12 @@ class Importer(Work[Asked, State]):
         with (self._desk.folder / REPORT).open("w", encoding="utf-8", newline="", errors="replace") as file:
             self._load(file)
 
-    def end(self, phase: Phase, fault: str = "") -> None:
-        """The last word; the file goes when it is in."""
-        super().end(phase, fault)
-        if phase is Phase.DONE:
+    def end(self, phase: Phase, fault: str = "") -> bool:
+        """The last word; the file goes when it is in, unless another one works on it by now."""
+        held = super().end(phase, fault)
+        if held and phase is Phase.DONE:
             self._desk.drop_upload()
+        return held
 
     def figures(self) -> dict[str, Any]:
         """What is counted."""

@@ -81,12 +81,12 @@ class Scanner(Work[Asked, State]):
             "faults": list(self._faults),
         }
 
-    def end(self, phase: Phase, fault: str = "") -> None:
+    def end(self, phase: Phase, fault: str = "") -> bool:
         """The last word; alerts with their numbers in the store."""
         if self._asked.record:
             with suppress(StoreError):  # they are there, and only not linked
                 self._stored = self._tenant.alerts_by_id([one.id for one in _gravest(self._done.alerts)])
-        super().end(phase, _cut(fault))
+        return super().end(phase, _cut(fault))
 
     def _scan(self, file: BinaryIO) -> None:
         asked, tenant = self._asked, self._tenant

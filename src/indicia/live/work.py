@@ -73,12 +73,12 @@ class Desk(Generic[A, S]):
         """Write how far it is, and as much of the results as goes at once; whether it is still ours."""
         return self._put({"phase": state.phase, "state": encoded(state)})
 
-    def end(self, state: S) -> None:
-        """Write the last word, behind all of the results; StoreError."""
+    def end(self, state: S) -> bool:
+        """Write the last word, behind all of the results; whether it was still ours. StoreError."""
         while self._jobs.contents.grown(self._one.kept, self._sent):
             if not self._put():
-                return
-        self._put({"phase": state.phase, "state": encoded(state)})
+                return False
+        return self._put({"phase": state.phase, "state": encoded(state)})
 
     def _put(self, values: Mapping[str, str] | None = None) -> bool:
         pieces = self._jobs.contents.grown(self._one.kept, self._sent)
@@ -134,11 +134,11 @@ class Work(ABC, Generic[A, S]):
         if not self._lost:
             self.end(phase, fault)
 
-    def end(self, phase: Phase, fault: str = "") -> None:
-        """The last word."""
+    def end(self, phase: Phase, fault: str = "") -> bool:
+        """The last word; whether the job was still ours."""
         self._change(phase=phase, fault=fault, ended_at=datetime.now(UTC))
         self._desk.over.set()
-        self._desk.end(self._state)
+        return self._desk.end(self._state)
 
     def too_late(self, _number: int, _frame: FrameType | None) -> None:
         """Its time is over."""
