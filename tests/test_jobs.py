@@ -431,6 +431,19 @@ def test_one_that_waits_is_cancelled_at_once(bench: Bench) -> None:
     assert bench.odds().take("a lease") is None
 
 
+def test_who_copies_a_file_for_a_job_hears_that_it_is_cancelled(on_server: Bench) -> None:
+    one = on_server.odds().begin("done")
+    taken = on_server.odds().take("mine")
+    assert taken is not None
+    desk = Desk(on_server.odds(), taken)
+    desk.cancelled = True
+    with pytest.raises(KeyboardInterrupt):
+        desk.upload()
+    desk.cancelled = False
+    assert desk.upload().read_bytes() == b"done"
+    on_server.odds().delete(one)
+
+
 def test_again_has_the_limits_that_beginning_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Odds, "unfinished", 1)
     one = bench.odds().begin("done")

@@ -12,7 +12,7 @@ lease is read by nobody.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -40,8 +40,11 @@ class Contents(Protocol):
         InputError where there is no room for a file of `limit` bytes.
         """
 
-    def fetch(self, job: KeptJob, size: int) -> Path:
-        """The file that was brought, on this host. InputError where it is gone, or there is no room."""
+    def fetch(self, job: KeptJob, size: int, between: Callable[[], None]) -> Path:
+        """The file that was brought, on this host. InputError where it is gone, or there is no room.
+
+        Where it is copied, `between` is called before each piece, and may raise.
+        """
 
     def grown(self, job: KeptJob, sent: dict[str, int]) -> list[Piece]:
         """What results have grown by that is to be kept with the job, which has `sent` bytes of each."""
@@ -79,7 +82,7 @@ class InHome:
             file.write(data)
         return []
 
-    def fetch(self, job: KeptJob, size: int) -> Path:
+    def fetch(self, job: KeptJob, size: int, between: Callable[[], None]) -> Path:
         """It is here."""
         path = self.folder / job.key / UPLOAD
         if not path.exists():
@@ -122,12 +125,13 @@ class InStore:
         """It is kept with the job."""
         return [Piece(UPLOAD, position, data)]
 
-    def fetch(self, job: KeptJob, size: int) -> Path:
+    def fetch(self, job: KeptJob, size: int, between: Callable[[], None]) -> Path:
         """Copy it to the table."""
         path = self._table(job) / UPLOAD
         _need_room(self.folder, size)
         with path.open("wb") as file:
             for data in self.read(job, UPLOAD, 0):
+                between()
                 file.write(data)
         if path.stat().st_size != size:
             raise InputError("the file is gone; send it again")

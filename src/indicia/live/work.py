@@ -62,8 +62,16 @@ class Desk(Generic[A, S]):
                 shutil.rmtree(old, ignore_errors=True)
 
     def upload(self) -> Path:
-        """The file. InputError where it is gone, or there is no room for it here."""
-        return self._jobs.contents.fetch(self._one.kept, self._one.asked.size)
+        """The file. InputError where it is gone, or there is no room for it here.
+
+        KeyboardInterrupt as `stop_if_asked`: to copy a large one takes its time.
+        """
+        return self._jobs.contents.fetch(self._one.kept, self._one.asked.size, self.stop_if_asked)
+
+    def stop_if_asked(self) -> None:
+        """Raise KeyboardInterrupt where somebody has had enough."""
+        if self.cancelled:
+            raise KeyboardInterrupt
 
     def drop_upload(self) -> None:
         """It is needed no more."""
@@ -146,9 +154,8 @@ class Work(ABC, Generic[A, S]):
         raise KeyboardInterrupt
 
     def stop_if_asked(self) -> None:
-        """Raise KeyboardInterrupt where somebody has had enough."""
-        if self._desk.cancelled:
-            raise KeyboardInterrupt
+        """As the desk does."""
+        self._desk.stop_if_asked()
 
     def tell(self) -> None:
         """Write how far it is, now and then. KeyboardInterrupt as `stop_if_asked`."""

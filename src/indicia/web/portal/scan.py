@@ -71,7 +71,7 @@ def cancel(visit: Visit) -> Response:
     scan = _theirs(visit)
     if not scan.state.phase.is_over:
         _scans(visit).cancel(scan)
-    return visit.go(f"{PATH}/{scan.id}", "The scan ends now; what it has found so far stays here.")
+    return visit.go(f"{PATH}/{scan.id}", "The scan was told to end; what it has found so far stays here.")
 
 
 def record(visit: Visit) -> Response:

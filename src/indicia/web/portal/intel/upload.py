@@ -111,7 +111,7 @@ def cancel(visit: Visit) -> Response:
     """POST /portal/upload/{id}/cancel: what is stored stays."""
     found = _imports(visit).one(visit.at("id"))
     _imports(visit).cancel(found)
-    return visit.go(f"{UPLOAD}/{found.id}", "It ends soon; what is stored stays.")
+    return visit.go(f"{UPLOAD}/{found.id}", "It was told to end; what is stored stays.")
 
 
 def again(visit: Visit) -> Response:
