@@ -29,6 +29,8 @@ SHORT = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 @cache
 def sail() -> Any:
     """Sail's server in this process; it stops when nobody holds it any more."""
+    # Its session ends after minutes in which other tests run: docs.lakesail.com, reference, configuration.
+    os.environ["SAIL_SPARK__SESSION_TIMEOUT_SECS"] = "86400"
     server = importlib.import_module("pysail.spark").SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     return server
