@@ -22,7 +22,9 @@ def test_who_has_lost_an_import_leaves_its_file(database: str, tmp_path: Path, l
     with opened(url(path)) as tenant:
         add(tenant, 1)
         owner, imports = tenant.definitions()[0], Imports(tmp_path, tenant)
-        asked = Asked("list.txt", 0, "x", datetime.now(UTC), owner.id, owner.title, "", "", "", False, Quotas())
+        asked = Asked(
+            "list.txt", 0, "x", datetime.now(UTC), owner.id, owner.title, "", "", "", False, Quotas()
+        )
         imports.begin(asked, io.BytesIO(b"192.0.2.7\n"), 1000)
         one = imports.take("first")
         assert one is not None
