@@ -17,14 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from indicia.cli.failure import USAGE
 from indicia.live.following import Following
 from indicia.live.growing import Growing, Mark, is_rotated
 from indicia.live.syslog import Syslog
 from indicia.live.watch import Watch
 from indicia.model import DetectionFunction
-from indicia.store import TenantStore
+from indicia.store import Store, TenantStore
 from service import wait_until
-from stored import add, indicator, opened
+from stored import add, indicator, opened, url
 
 TIME = "2024-03-12T08:53:07Z"
 
@@ -295,6 +296,25 @@ def test_standard_input_is_taken_line_by_line_and_a_signal_ends_it_cleanly(tmp_p
         last = line(4).rstrip("\n").encode()
         subprocess.run([*command, "--idle", "1"], input=last, check=True, capture_output=True, timeout=60)
         assert tenant.counts().detections == 4, "the last line has no end"
+
+
+@pytest.mark.full
+def test_a_watch_of_a_tenant_that_is_deleted_ends_and_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "events.json"
+    append(log, line(1))
+    command = [sys.executable, "-m", "indicia", "--home", str(tmp_path), "watch", "--idle", "60", str(log)]
+    with store_with_indicator(tmp_path) as tenant, Store.open(url(tmp_path / "indicia.db")) as store:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        assert process.stderr is not None
+        with process.stderr:
+            try:
+                wait_until(30, lambda: tenant.counts().detections == 1)
+                store.remove_tenant(tenant.uid)
+                assert process.wait(20) == USAGE
+            finally:
+                process.kill()
+                process.wait(10)
+            assert f"there is no tenant '{tenant.uid}'" in process.stderr.read().decode()
 
 
 class Writer(threading.Thread):

@@ -64,7 +64,8 @@ def command(
         live = Followings(store, session.settings.database_url, session.home)
         try:
             with session.tenant(tenant) as scope:
-                following = live.of(store.tenant(scope.uid))
+                uid = scope.uid
+            following = live.of(store.tenant(uid))
             watch = Watch(
                 following,
                 sources,
@@ -72,6 +73,7 @@ def command(
                 opened,
                 lambda what: malformed(what.source, what.line, what.reason),
                 partial(_own, session.settings),
+                partial(store.tenant, uid),
             )
             watch.run(stopped, idle)
         finally:

@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -71,6 +72,10 @@ class Seen:
     """Messages that went to a dead-letter topic."""
 
 
+def _there() -> None:
+    """Whoever watches is not to end."""
+
+
 def _none(_host: str) -> tuple[Path, Path]:
     raise InputError("needs certificate and key: syslog+tls://HOST:PORT?certificate=FILE&key=FILE")
 
@@ -87,6 +92,8 @@ class Watch:
     malformed: Callable[[Malformed], None] = lambda _what: None
     own: Own = _none
     """The home's certificate and key, for `syslog+tls:`."""
+    must_be: Callable[[], object] = _there
+    """Raises NotFound where the tenant was deleted: nothing would be matched any more."""
     seen: Seen = field(default_factory=Seen)
     _found: dict[str, Watched] = field(default_factory=dict)
     _folders: list[Path] = field(default_factory=list)
@@ -98,7 +105,7 @@ class Watch:
         """Watch until stopped, or until nothing has come for `idle` seconds.
 
         Raises InputError for a source that there cannot be, StoreError where nothing can be recorded and
-        waiting is no remedy.
+        waiting is no remedy, NotFound where the tenant is no more.
         """
         self._stopped = stopped
         self._begin()
@@ -160,6 +167,8 @@ class Watch:
             raise InputError("there is no such file or folder", place=str(path))
 
     def _look(self) -> None:
+        with suppress(StoreError):  # away; next time
+            self.must_be()
         for folder in self._folders:
             for place, folders, names in os.walk(folder):
                 folders[:] = [name for name in folders if not name.startswith(".")]
