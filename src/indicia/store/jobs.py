@@ -51,6 +51,8 @@ class Phase(StrEnum):
 
 UNFINISHED = (Phase.COMING, Phase.WAITING, Phase.RUNNING)
 _LEASED = (Phase.COMING, Phase.RUNNING)
+_LONGEST = 600_000_000
+"""Microseconds for which nobody takes a lease."""
 _SHOWN = tuple(phase for phase in Phase if phase is not Phase.COMING)
 
 
@@ -278,8 +280,7 @@ class Jobs(Part):
 
 def takeable(now: int) -> ColumnElement[bool]:
     """Which jobs wait for somebody, or have nobody any more, at a time of the database."""
-    left = and_(jobs.c.phase == Phase.RUNNING, jobs.c.lease_until < now)
-    return or_(jobs.c.phase == Phase.WAITING, left)
+    return or_(jobs.c.phase == Phase.WAITING, and_(jobs.c.phase == Phase.RUNNING, _is_over(now)))
 
 
 def _in(phases: Sequence[Phase]) -> ColumnElement[bool]:
@@ -288,7 +289,12 @@ def _in(phases: Sequence[Phase]) -> ColumnElement[bool]:
 
 def _half(now: int) -> ColumnElement[bool]:
     """Which were on the way when whoever brought them went away."""
-    return and_(jobs.c.phase == Phase.COMING, jobs.c.lease_until < now)
+    return and_(jobs.c.phase == Phase.COMING, _is_over(now))
+
+
+def _is_over(now: int) -> ColumnElement[bool]:
+    """Which leases are over; one that nobody can hold for so long is of a clock that has been put back."""
+    return or_(jobs.c.lease_until < now, jobs.c.lease_until > now + _LONGEST)
 
 
 def _unfinished(scope: Scope, kind: str) -> int:

@@ -1,4 +1,4 @@
-"""An import whose lease was lost: its process leaves to the next one what that one needs."""
+"""Leases that are lost, of processes and of clocks: the next one has what it needs, and is not kept out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from indicia.live.importer import Importer
 from indicia.live.imports import Asked, Imports
+from indicia.live.scans import Scans
 from indicia.live.work import Desk
 from indicia.model import Quotas
 from indicia.store import UPLOAD, Phase
@@ -35,3 +36,18 @@ def test_who_has_lost_an_import_leaves_its_file(database: str, tmp_path: Path, l
             assert imports.take("second") is not None
         late.end(Phase.DONE)
         assert imports.contents.has(one.kept, UPLOAD) is lost
+
+
+def test_a_clock_that_is_put_back_keeps_no_job(database: str, tmp_path: Path) -> None:
+    path = tmp_path / "indicia.db"
+    with opened(url(path)) as tenant:
+        scans = Scans(tmp_path, tenant)
+        one = scans.begin("a", io.BytesIO(b"{}"), "x", 1000, record=False)
+        assert scans.take("first") is not None
+        assert scans.take("second") is None
+        with raw(path) as execute:
+            execute("UPDATE jobs SET lease_until = lease_until + 3600000000")
+        taken = scans.take("second")
+        assert taken is not None
+        assert taken.id == one.id
+        assert not tenant.jobs.put("scans", one.id, "first", 20)
