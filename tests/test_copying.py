@@ -164,6 +164,17 @@ def test_what_was_broken_off_goes_on(
         assert seen(copied.tenant("contoso")) == seen(source.tenant("contoso"))
 
 
+def test_what_is_told_of_a_table_names_all_of_its_rows(
+    source: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "BATCH", 2)
+    told: list[tuple[str, int, int]] = []
+    kept = source.copy_to(f"sqlite:///{tmp_path}/copy.db", lambda *step: told.append(step))
+    assert {"indicators", "indicators compared"} <= {name for name, _, _ in told}
+    for name, done, total in told:
+        assert done <= total == kept[name.removesuffix(" compared")].rows
+
+
 def test_a_source_that_was_written_to_meanwhile_is_noticed(
     source: Store, tmp_path: Path, databases: Callable[[str, Path], str]
 ) -> None:

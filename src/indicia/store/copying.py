@@ -144,11 +144,12 @@ def _insert(connection: Connection, table: Table, names: tuple[str, ...], rows: 
 
 def _content(connection: Connection, table: Table, tell: Tell) -> Content:
     count, total = 0, 0
+    rows_in_all = connection.execute(select(func.count()).select_from(table)).scalar_one()
     with connection.execute(select(table), execution_options={"yield_per": BATCH}) as rows:
         for batch in rows.partitions():
             total += sum(map(_digest, batch))
             count += len(batch)
-            tell(table.name, count, count)
+            tell(f"{table.name} compared", count, rows_in_all)
     return Content(count, f"{total % (1 << 128):032x}")
 
 
