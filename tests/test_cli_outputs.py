@@ -114,7 +114,7 @@ def test_what_is_refused(shell: Shell) -> None:
     shell("outputs", "add", "x", "file:///a")
     assert "is a file" in shell("outputs", "set", "x", "--target", "syslog+udp://host", code=USAGE).err
     (shell.home / "outputs.key").unlink()
-    assert "restore it, or set the secret anew" in shell("outputs", "test", "x", code=USAGE).err
+    assert "outputs.key is not there" in shell("outputs", "test", "x", code=USAGE).err
 
 
 @pytest.mark.full

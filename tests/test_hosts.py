@@ -121,7 +121,9 @@ def test_what_one_host_sealed_another_opens_with_the_same_key_alone(homes: list[
     assert state == "fault"
     assert str(two / NAME) in text
     (two / NAME).unlink()
-    assert indicia(two, "outputs", "add", "other", "https://other.example/hook").returncode == 2
+    refused = indicia(two, "outputs", "add", "other", "https://other.example/hook")
+    assert refused.returncode == 2
+    assert "is not there, which this was sealed with; bring that one from the home" in refused.stderr
     assert not (two / NAME).exists()  # none is made where there is one already, elsewhere
     (two / NAME).write_bytes((one / NAME).read_bytes())
     assert indicia(two, "outputs", "add", "other", "https://other.example/hook").returncode == 0

@@ -20,6 +20,7 @@ from indicia.errors import StoreError
 NAME = "outputs.key"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+_BRING = "bring that one from the home where that was done, or from a backup, or set target and secret anew"
 
 
 class Seal:
@@ -40,10 +41,7 @@ class Seal:
             raw = base64.b64decode(sealed)
             opened = AESGCM(self._key()).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], about.encode())
         except (InvalidTag, ValueError):
-            raise StoreError(
-                f"{self._path} is not the key that this was sealed with; bring that one from the home where"
-                " that was done, or from a backup, or set target and secret anew"
-            ) from None
+            raise StoreError(f"{self._path} is not the key that this was sealed with; {_BRING}") from None
         return opened.decode()
 
     def _key(self, *, make: bool = False) -> bytes:
@@ -51,6 +49,8 @@ class Seal:
             if make and not self._path.exists():
                 self._make()
             found = self._path.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{self._path} is not there, which this was sealed with; {_BRING}") from None
         except OSError as error:
             raise StoreError(
                 f"{self._path} cannot be used: {error.strerror}; restore it, or set the secret anew"
