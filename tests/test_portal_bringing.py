@@ -150,7 +150,7 @@ def uploaded(alex: Visiting, reply: Reply) -> Reply:
     end = time.monotonic() + 60
     while True:
         page = alex.get(reply.headers["location"])
-        if 'hx-trigger="load delay' not in page.body.decode() or time.monotonic() > end:
+        if 'hx-trigger="every' not in page.body.decode() or time.monotonic() > end:
             return page
         time.sleep(0.1)
 

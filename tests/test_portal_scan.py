@@ -129,6 +129,13 @@ def test_htmx_is_led_to_the_scan(alex: Visiting) -> None:
     assert (refused.status, refused.headers["hx-retarget"]) == (400, "#notices")
 
 
+@pytest.mark.parametrize("pages", [PATH, "/portal/upload"])
+def test_a_page_of_what_was_deleted_asks_no_more(alex: Visiting, pages: str) -> None:
+    gone = f"{pages}/{'0' * 16}"
+    assert alex.get(gone, {"HX-Request": "true"}).headers["hx-redirect"] == pages
+    assert alex.get(gone).status == 404
+
+
 def test_detections_are_told_page_by_page(alex: Visiting) -> None:
     log = b"".join(dns(f"host-{number % 3}.example", 9000 + number) for number in range(70))
     path, reply = ended(alex, send(alex, log))

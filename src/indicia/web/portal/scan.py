@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from indicia.errors import Forbidden, IndiciaError, InvalidValue
+from indicia.errors import Forbidden, IndiciaError, InvalidValue, NotFound
 from indicia.live.scans import Scan, Scans, State
 from indicia.web.portal.pages import Page, Role
 from indicia.web.portal.visit import Visit
@@ -39,8 +39,13 @@ def begin(visit: Visit) -> Response:
 
 
 def one(visit: Visit) -> Response:
-    """GET /portal/scan/{id}: how far it is, and what was found."""
-    scan = _one(visit)
+    """GET /portal/scan/{id}: how far it is, and what was found; with htmx how far it is alone."""
+    try:
+        scan = _one(visit)
+    except NotFound:
+        if visit.partial:  # deleted meanwhile: its page would ask for ever
+            return Response(headers={"HX-Redirect": PATH})
+        raise
     at = _place(visit.query("at"))
     found, end = scan.found(at, SHOWN)
     state = scan.state

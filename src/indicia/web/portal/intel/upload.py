@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response, StreamingResponse
 
-from indicia.errors import IndiciaError, InputError, InvalidValue
+from indicia.errors import IndiciaError, InputError, InvalidValue, NotFound
 from indicia.feeds import FORMATS
 from indicia.live.imports import REPORT, Asked, Imports
 from indicia.model import SOURCE_LIMIT, DetectionFunction
@@ -85,7 +85,12 @@ def _asked(visit: Visit, name: str) -> Asked:
 
 def show(visit: Visit) -> Response:
     """GET /portal/upload/{id}: how far it is; with htmx that part alone."""
-    found = _imports(visit).one(visit.at("id"))
+    try:
+        found = _imports(visit).one(visit.at("id"))
+    except NotFound:
+        if visit.partial:  # deleted meanwhile: its page would ask for ever
+            return Response(headers={"HX-Redirect": UPLOAD})
+        raise
     context: dict[str, Any] = {
         "found": found,
         "share": Share(found.state.read, found.asked.size),
