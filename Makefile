@@ -35,8 +35,12 @@ setup: $(VENV)/.ready-dev ## make .venv with everything that development needs; 
 	@:
 
 .PHONY: test
-test: setup ## the suite with branch coverage, some 13 minutes
-	$(PYTEST) -m 'not slow' -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+test: setup ## the suite, some 12 minutes
+	$(PYTEST) -m 'not slow' -n $(JOBS) --dist worksteal $(ARGS)
+
+.PHONY: coverage
+coverage: setup ## the suite with branch coverage, which takes some 4 minutes more
+	$(MAKE) test ARGS='--cov --cov-report=term:skip-covered $(ARGS)'
 
 .PHONY: test-fast
 test-fast: setup ## what takes long is left out, under 60 s
