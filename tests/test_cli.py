@@ -325,6 +325,7 @@ def test_a_further_init_is_a_further_tenant(shell: Shell) -> None:
     assert "client_secret" in shell("init", "--save", "-").json
 
 
+@pytest.mark.full
 def test_serve_says_when_it_is_ready_and_stops_at_sigterm(shell: Shell) -> None:
     process = shell.process("serve", "--port", str(free_port()))
     assert process.stdout is not None

@@ -40,6 +40,7 @@ def test_words_are_those_of_the_code() -> None:
     assert tuple(map(str, What)) == WHAT
 
 
+@pytest.mark.full
 def test_a_list_from_its_file_to_its_end(shell: Shell) -> None:
     told = shell("allow", "import", "list.json")
     assert "list.json:2: 'x y' is no name of a host" in told.err

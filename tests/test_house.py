@@ -79,6 +79,7 @@ def test_no_function_is_too_long() -> None:
     assert not long, f"more than {FUNCTION_LINES} lines: {long}"
 
 
+@pytest.mark.full
 def test_names_say_what_a_thing_is() -> None:
     modules = [where(path) for path in MODULES if {path.stem, path.parent.name} & FORBIDDEN_MODULES]
     assert not modules, f"a module is named by its noun: {modules}"
@@ -213,6 +214,7 @@ def test_every_feed_explains_itself(name: str) -> None:
     assert len(words) >= 15, "an adapter's docstring is its manual: what it reads, gives and refuses"
 
 
+@pytest.mark.full
 def test_every_file_of_the_package_is_typed_and_says_what_it_is() -> None:
     bare = [where(path) for path in MODULES if path.stat().st_size and not ast.get_docstring(tree(path))]
     assert not bare, f"a module begins with what it is: {bare}"

@@ -95,6 +95,7 @@ def test_keys_are_rotated_with_overlap(tmp_path: Path) -> None:
         assert stolen["kid"] not in (fresh["kid"], old["kid"])
 
 
+@pytest.mark.full
 def test_a_retired_key_is_forgotten_when_its_last_token_is_over(tmp_path: Path) -> None:
     with local(tmp_path) as service:
         (key,) = service.store.signing_keys()

@@ -193,6 +193,7 @@ def test_static_files_are_kept_by_their_content(service: Local) -> None:
     assert service.request("GET", "/portal/static/x/door.py").status == 404
 
 
+@pytest.mark.full
 def test_what_first_looks_would_wait_for_is_loaded_beside_the_start(service: Local) -> None:
     schemas.cache_clear()
     door = service.application.state.door
