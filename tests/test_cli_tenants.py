@@ -17,6 +17,8 @@ from shell import Shell
 from stored import everything, sound, url
 from visiting import HOUR, PASSWORD, Visiting, add_person
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
