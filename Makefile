@@ -35,11 +35,11 @@ setup: $(VENV)/.ready-dev ## make .venv with everything that development needs; 
 	@:
 
 .PHONY: test
-test: setup ## the suite, some 12 minutes
+test: setup ## the suite, some 13 minutes
 	$(PYTEST) -m 'not slow' -n $(JOBS) --dist worksteal $(ARGS)
 
 .PHONY: coverage
-coverage: setup ## the suite with branch coverage, which takes some 4 minutes more
+coverage: setup ## the suite with branch coverage, which takes minutes more
 	$(MAKE) test ARGS='--cov --cov-report=term:skip-covered $(ARGS)'
 
 .PHONY: test-fast

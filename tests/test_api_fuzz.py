@@ -20,7 +20,7 @@ from stored import detection
 MARK = "of-another-tenant"
 """In every text of the other tenant, and in nothing that is asked."""
 QUIET = settings(
-    max_examples=200,
+    max_examples=400,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

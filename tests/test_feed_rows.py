@@ -248,7 +248,7 @@ def test_every_sample_list_of_hashes_is_read_whole(published: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.no_cover
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_what_published_lists_give_becomes_indicators(published: Path, every: int) -> None:
     """What was read has a canonical form, but for three of 560 files' values, typed wrongly by publishers."""
     refused = []

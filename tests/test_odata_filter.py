@@ -31,7 +31,7 @@ from stored import plan_of, url
 
 CASES = Path(__file__).parent / "cases" / "odata"
 SETS = {"D": ALERT_DEFINITION, "I": INDICATOR}
-EXAMPLES = {"sqlite": 100, "postgresql": 30}
+EXAMPLES = {"sqlite": 160, "postgresql": 40}
 """Of filters; each is some dozen round trips to a server."""
 
 

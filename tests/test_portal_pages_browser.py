@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 import pytest
 
 from browser import WIDTHS, Portal
@@ -13,16 +11,14 @@ from screenshots import MORE, paths
 pytestmark = pytest.mark.full
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_every_page_is_for_everybody(portal: Portal, every: int) -> None:
-    """With 2 each page in one of the two looks, in turns."""
+def test_every_page_is_for_everybody(portal: Portal) -> None:
     furnish(portal.tenant)
     scan(portal.tenant)
     upload(portal.tenant)
     wrong = []
-    for number, (scheme, width) in enumerate((("light", "wide"), ("dark", "narrow"))):
+    for scheme, width in (("light", "wide"), ("dark", "narrow")):
         page = portal.tab(width=WIDTHS[width], scheme=scheme)
-        for path in islice(paths(portal.tenant), number % every, None, every):
+        for path in paths(portal.tenant):
             answer = page.goto(portal.process.url + path)
             assert answer is not None
             assert answer.status == (404 if path == MORE[0] else 200), path

@@ -285,14 +285,12 @@ def removed(path: Path) -> bool:
         return not connection.exec_driver_sql("SELECT 1 FROM purges").all()
 
 
+@pytest.mark.parametrize("what", ["definition", "its indicators", "indicators", "definitions"])
 @pytest.mark.parametrize(
-    ("size", "what"),
+    "size",
     [
-        *(pytest.param(100_000, what, marks=pytest.mark.full) for what in ("definition", "indicators")),
-        *(
-            pytest.param(1_000_000, what, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
-            for what in ("definition", "its indicators", "indicators", "definitions")
-        ),
+        pytest.param(100_000, marks=pytest.mark.full),
+        pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
     ],
 )
 def test_nobody_waits_for_a_large_deletion(tmp_path: Path, what: str, size: int) -> None:
