@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from indicia.errors import InputError, StoreError, TooManyRequests
+from indicia.errors import InputError, NotFound, StoreError, TooManyRequests
 from indicia.live import runner
 from indicia.live.jobs import ATTEMPTS, Job, State, encoded
 from indicia.live.work import Desk
@@ -326,6 +326,21 @@ def test_a_process_that_has_lost_its_lease_ends(in_file: Bench) -> None:
             execute(f"UPDATE jobs SET lease = 'another', lease_until = {until}")
         wait_until(60, lambda: gone(number))
     assert in_file.odds().one(one.id).state.phase is Phase.RUNNING, "by whoever has it"
+
+
+def test_what_another_version_wrote_holds_up_nobody(in_file: Bench) -> None:
+    odds = in_file.odds()
+    strange, sound = odds.begin("done"), odds.begin("done")
+    with raw(in_file.path) as execute:
+        execute("UPDATE jobs SET state = '{\"read\": []}' WHERE key = ?", strange.id)
+    taken = odds.take("a" * 16)
+    assert taken is not None
+    assert taken.id == sound.id
+    assert [one.id for one in odds.every()] == [sound.id]
+    with pytest.raises(NotFound):
+        odds.one(strange.id)
+    with raw(in_file.path) as execute:
+        assert execute("SELECT phase FROM jobs WHERE key = ?", strange.id) == [("Failed",)]
 
 
 def test_a_lease_is_renewed_while_its_process_lives(in_file: Bench) -> None:

@@ -154,17 +154,18 @@ class Jobs(Generic[J]):
 
     def every(self) -> list[J]:
         """All of them, newest first."""
-        return [self.of_row(row) for row in self._rows.every(self.kind)]
+        return [one for row in self._rows.every(self.kind) if (one := self._readable(row)) is not None]
 
     def one(self, key: str) -> J:
         """One of them; NotFound."""
-        found = self._rows.find(self.kind, key) if _ID.fullmatch(key) else None
+        row = self._rows.find(self.kind, key) if _ID.fullmatch(key) else None
+        found = None if row is None else self._readable(row)
         if found is None:
             days = self.kept.days
             raise NotFound(
                 f"there is no such {self.word}; what came of one is kept for {days} day{'s' * (days != 1)}"
             )
-        return self.of_row(found)
+        return found
 
     def cancel(self, one: J) -> None:
         """Have it end soon; what it has stored stays stored."""
@@ -196,7 +197,10 @@ class Jobs(Generic[J]):
         One that was taken too often has failed, and is passed over.
         """
         while (row := self._rows.take(self.kind, lease, socket.gethostname(), LEASE)) is not None:
-            one = self.of_row(row)
+            one = self._readable(row)
+            if one is None:  # or it would hold up all others
+                self._rows.put(self.kind, row.key, lease, LEASE, {"phase": Phase.FAILED})
+                continue
             if row.attempts <= ATTEMPTS:
                 return one
             self.fail(
@@ -223,6 +227,13 @@ class Jobs(Generic[J]):
         """Its process is no more; where that has not said its last word, another one takes the job."""
         self.contents.clear(one.kept)
         self._rows.give_back(self.kind, one.id, one.kept.lease, counted=counted)
+
+    def _readable(self, row: KeptJob) -> J | None:
+        """The job of a row; None where another version wrote what this one does not know."""
+        try:
+            return self.of_row(row)
+        except msgspec.MsgspecError:
+            return None
 
     def of_row(self, row: KeptJob) -> J:
         """The job of a row."""

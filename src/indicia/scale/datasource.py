@@ -10,7 +10,7 @@ from indicia.scale.brokers import DDL, Course, batch, read
 from indicia.scale.topics import Offsets, Piece, Wanted, flat
 
 _spark: Any = importlib.import_module("pyspark.sql.datasource")
-"""Without its types, which not every installation has."""
+"""Without its types, which not every installation has: mypy ignores its classes. Names are Spark's (N802)."""
 NAME = "indicia-kafka"
 
 
